@@ -1,0 +1,131 @@
+"""Products of matrices and tensors: where most of the time of a training step goes."""
+
+from tinygrad_opt.autograd import primitive
+from tinygrad_opt.backend import array_module
+from tinygrad_opt.ops.shape import raw_array
+
+
+@primitive
+def matmul(a, b):
+    """a @ b: (..., n, k) @ (..., k, m) → (..., n, m), leading axes broadcast; 1-D is a vector."""
+    try:
+        return a @ b
+    except ValueError as error:
+        if not a.ndim or not b.ndim:
+            raise ValueError("a 0-d operand: scale with * instead") from error
+        inner = a.shape[-1], b.shape[max(b.ndim - 2, 0)]
+        if inner[0] == inner[1]:
+            raise
+        raise ValueError(f"{a.shape} @ {b.shape}: {inner[0]} != {inner[1]}") from error
+
+
+def _matmul_vjp_a(g, y, a, b):
+    if b.ndim == 1:
+        return column(g) * b
+    if a.ndim == 1:
+        return (b @ column(g)).reshape(b.shape[:-1])
+    return g @ b.swapaxes(-1, -2)
+
+
+def _matmul_vjp_b(g, y, a, b):
+    if a.ndim == 1:
+        return g * a if b.ndim == 1 else a.reshape((-1, 1)) * row(g)
+    if b.ndim == 1:
+        return (a.swapaxes(-1, -2) @ column(g)).reshape((*a.shape[:-2], a.shape[-1]))
+    return a.swapaxes(-1, -2) @ g
+
+
+matmul.defvjp(_matmul_vjp_a, _matmul_vjp_b)
+
+
+@primitive
+def linear(x, weight, bias):
+    """x @ weight + bias, (..., n_in) @ (n_in, n_out) + (n_out,): one op, for the bias is added in
+    place to the fresh product."""
+    y = matmul(x, weight)
+    y += bias
+    return y
+
+
+linear.defvjp(lambda g, y, x, weight, bias: _matmul_vjp_a(g, y, x, weight),
+              lambda g, y, x, weight, bias: _matmul_vjp_b(g, y, x, weight),
+              lambda g, y, x, weight, bias: g)  # fmt: skip
+
+
+def column(v):
+    """A vector (or a stack of them) as columns."""
+    return v.reshape((*v.shape, 1))
+
+
+def row(v):
+    """A vector (or a stack of them) as rows."""
+    return v.reshape((*v.shape[:-1], 1, v.shape[-1]))
+
+
+# ---- einsum --------------------------------------------------------------------------------------
+
+
+def einsum(subscripts: str, *operands):
+    """Sums of products by Einstein's convention, as NumPy's: einsum("ij,jk->ik", a, b) is a @ b.
+
+    Ellipsis, repeated labels (diagonals, traces) and implicit output are allowed.
+    """
+    if not isinstance(subscripts, str):
+        raise TypeError("einsum: the first argument is the string of subscripts")
+    explicit = _explicit(subscripts.replace(" ", ""), [x.ndim for x in operands])
+    return _einsum(explicit, *operands)
+
+
+def _explicit(subscripts: str, ndims: list[int]) -> str:
+    """The subscripts with the ellipsis spelt out in capital letters, and with an output."""
+    inputs, arrow, output = subscripts.partition("->")
+    terms = inputs.split(",")
+    if len(terms) != len(ndims):
+        raise ValueError(f"einsum: {len(terms)} terms in {subscripts!r}, {len(ndims)} operands")
+    free = [c for c in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if c not in subscripts]
+    spelt, longest = [], 0
+    for term, ndim in zip(terms, ndims, strict=True):
+        extra = ndim - len(term.replace("...", ""))
+        if extra < 0 or (extra and "..." not in term):
+            raise ValueError(f"einsum: the term {term!r} does not fit an operand with {ndim} axes")
+        spelt.append(term.replace("...", "".join(free[:extra][::-1])))
+        longest = max(longest, extra)
+    ellipsis = "".join(free[:longest][::-1])
+    if not arrow:  # NumPy's rule: the labels that occur once, in alphabetical order
+        labels = inputs.replace(",", "").replace("...", "")
+        output = "..." + "".join(sorted(c for c in set(labels) if labels.count(c) == 1))
+    return ",".join(spelt) + "->" + output.replace("...", ellipsis)
+
+
+@primitive
+def _einsum(subscripts, *operands):
+    xp = array_module(operands[0])
+    return xp.einsum(subscripts, *operands, optimize=len(operands) > 1)
+
+
+def _einsum_vjp(n, g, y, subscripts, *operands):
+    """Another einsum: the cotangent takes the operand's place, and its labels are the output.
+
+    A label that only this operand has needs a factor of ones to broadcast along; a label that it
+    has twice (a diagonal) is renamed the second time, and tied to the first by an identity matrix.
+    """
+    terms, output = subscripts.split("->")[0].split(","), subscripts.split("->")[1]
+    n -= 1  # argument 0 is the string
+    x, mine = operands[n], terms[n]
+    others = [(t, v) for i, (t, v) in enumerate(zip(terms, operands, strict=True)) if i != n]
+    xp = array_module(raw_array(x))
+    known = set(output).union(*(t for t, _ in others))
+    unused = (c for c in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in subscripts)
+    factors, target = [(output, g), *others], ""
+    for label, length in zip(mine, x.shape, strict=True):
+        if label in target:
+            twin = next(unused)
+            factors.append((label + twin, xp.eye(length, dtype=x.dtype)))
+            label = twin
+        elif label not in known:
+            factors.append((label, xp.ones(length, dtype=x.dtype)))
+        target += label
+    return _einsum(",".join(t for t, _ in factors) + "->" + target, *(v for _, v in factors))
+
+
+_einsum.defvjp_each(_einsum_vjp)

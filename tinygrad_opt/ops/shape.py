@@ -1,0 +1,321 @@
+"""Ops that move elements without computing: their derivatives move the cotangent back.
+
+Every kind of picking (an index, a mask, `take`, `take_along_axis`, `split`) is one op, `getitem`,
+and its derivative is one other, `scatter`: an element picked twice gets the sum of both cotangents.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import backend
+from tinygrad_opt.autograd import nondifferentiable, primitive
+from tinygrad_opt.backend import array_module
+from tinygrad_opt.tensor import Tensor
+
+
+def raw_array(x):
+    """The array behind x, a Tensor or an array: a VJP may get either."""
+    return x._data if type(x) is Tensor else x
+
+
+def home(x) -> str:
+    """The backend, "numpy" or "cupy", that the Tensor or array x lives on."""
+    return backend.name_of(raw_array(x))
+
+
+# ---- the same elements, another shape ------------------------------------------------------------
+
+
+def _shape(args: tuple) -> tuple:
+    """Both spellings of NumPy's methods: x.reshape(2, 3) and x.reshape((2, 3))."""
+    args = tuple(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+    return tuple(int(n) if isinstance(n, np.integer) else n for n in args)
+
+
+@primitive
+def _reshape(x, shape):
+    return x.reshape(shape)
+
+
+_reshape.defvjp(lambda g, y, x, shape: g.reshape(x.shape))
+
+
+def reshape(x, *shape):
+    """The same elements in C order under another shape; one length may be -1."""
+    return _reshape(x, _shape(shape))
+
+
+def flatten(x):
+    """All elements in one axis, in C order."""
+    return _reshape(x, (-1,))
+
+
+@primitive
+def _transpose(x, axes):
+    return x.transpose(axes)
+
+
+def _transpose_vjp(g, y, x, axes):
+    if axes is None:
+        return g.transpose()
+    return g.transpose(tuple(int(i) for i in np.argsort([a % x.ndim for a in axes])))
+
+
+_transpose.defvjp(_transpose_vjp)
+
+
+def transpose(x, *axes):
+    """The axes in the order `axes`; reversed if none are given."""
+    axes = _shape(axes)
+    return _transpose(x, None if axes in ((), (None,)) else axes)
+
+
+@primitive
+def swapaxes(x, axis1, axis2):
+    """Two axes exchanged."""
+    return x.swapaxes(axis1, axis2)
+
+
+swapaxes.defvjp(lambda g, y, x, axis1, axis2: g.swapaxes(axis1, axis2))
+
+
+@primitive
+def expand_dims(x, axis):
+    """A new axis of length 1 at `axis` (an int or a tuple of ints)."""
+    return array_module(x).expand_dims(x, axis)
+
+
+expand_dims.defvjp(lambda g, y, x, axis: g.reshape(x.shape))
+
+
+@primitive
+def squeeze(x, axis=None):
+    """Axes of length 1 removed: all, or those named."""
+    return x.squeeze(axis=axis)
+
+
+squeeze.defvjp(lambda g, y, x, axis=None: g.reshape(x.shape))
+
+
+@primitive
+def broadcast_to(x, shape):
+    """x stretched to `shape` by NumPy's rules, as a read-only view."""
+    return array_module(x).broadcast_to(x, shape)
+
+
+broadcast_to.defvjp(lambda g, y, x, shape: g)  # the walk's unbroadcast is the whole adjoint
+
+
+# ---- the same elements, another order or place ---------------------------------------------------
+
+
+@primitive
+def flip(x, axis=None):
+    """The order along `axis` reversed (None: along every axis)."""
+    return array_module(x).flip(x, axis)
+
+
+flip.defvjp(lambda g, y, x, axis=None: flip(g, axis))
+
+
+@primitive
+def roll(x, shift, axis=None):
+    """Elements moved by `shift` along `axis`, those pushed out re-entering on the other side."""
+    return array_module(x).roll(x, shift, axis)
+
+
+def _roll_vjp(g, y, x, shift, axis=None):
+    back = tuple(-s for s in shift) if isinstance(shift, (tuple, list)) else -shift
+    return roll(g, back, axis)
+
+
+roll.defvjp(_roll_vjp)
+
+
+@primitive
+def pad(x, pad_width, constant_values=0):
+    """x with a border of `constant_values`; pad_width as NumPy's: n, (before, after), or one pair
+    an axis."""
+    return array_module(x).pad(x, pad_width, mode="constant", constant_values=constant_values)
+
+
+def _pad_vjp(g, y, x, pad_width, constant_values=0):
+    widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))
+    return getitem(g, tuple(slice(int(w), int(w) + n)
+                            for (w, _), n in zip(widths, x.shape, strict=True)))  # fmt: skip
+
+
+pad.defvjp(_pad_vjp)
+
+
+@primitive
+def _concatenate(*arrays, axis=0):
+    return array_module(arrays[0]).concatenate(arrays, axis=axis)
+
+
+def _concatenate_vjp(n, g, y, *arrays, axis=0):
+    start = sum(a.shape[axis] for a in arrays[:n])
+    key = [slice(None)] * g.ndim
+    key[axis] = slice(start, start + arrays[n].shape[axis])
+    return getitem(g, tuple(key))
+
+
+_concatenate.defvjp_each(_concatenate_vjp)
+
+
+def _several(arrays: Any, op: str) -> list:
+    if isinstance(arrays, Tensor) or not isinstance(arrays, (list, tuple)):
+        raise TypeError(f"{op}: give a list of tensors, not one {type(arrays).__name__}")
+    if not arrays:
+        raise ValueError(f"{op}: the list of tensors is empty")
+    return list(arrays)
+
+
+def concatenate(arrays, axis=0):
+    """A list of tensors joined along the axis `axis`, which they have already."""
+    return _concatenate(*_several(arrays, "concatenate"), axis=axis)
+
+
+def stack(arrays, axis=0):
+    """A list of tensors of one shape joined along a new axis."""
+    arrays = _several(arrays, "stack")
+    if len({a.shape for a in arrays}) > 1:
+        shapes = ", ".join(str(a.shape) for a in arrays)
+        raise ValueError(f"stack: the shapes differ: {shapes}")
+    return _concatenate(*(expand_dims(a, axis) for a in arrays), axis=axis)
+
+
+def split(x, indices_or_sections, axis=0):
+    """A list of the parts of x along `axis`: so many equal ones, or cut before the given
+    indices."""
+    n = x.shape[axis]
+    if isinstance(indices_or_sections, int):
+        if indices_or_sections < 1 or n % indices_or_sections:
+            raise ValueError(f"split: {n} does not divide into {indices_or_sections} equal parts")
+        cuts = list(range(0, n + 1, n // indices_or_sections)) if n else [0, 0]
+    else:
+        cuts = [0, *indices_or_sections, n]
+    lead = (slice(None),) * (axis % x.ndim)
+    return [getitem(x, (*lead, slice(a, b))) for a, b in zip(cuts, cuts[1:])]
+
+
+# ---- picking elements ----------------------------------------------------------------------------
+
+
+@primitive
+def _getitem(x, key):
+    return x[key]
+
+
+_getitem.defvjp(lambda g, y, x, key: scatter(g, key, x.shape))
+
+
+@primitive
+def scatter(g, key, shape):
+    """Zeros of `shape` with g added at `key`: the adjoint of x[key]."""
+    xp = array_module(g)
+    out = xp.zeros(shape, dtype=g.dtype)
+    if any(backend.is_array(k) and k.dtype.kind != "b" for k in key):
+        xp.add.at(out, key, g)  # += would keep only the last of a repeated index
+    else:
+        out[key] = g
+    return out
+
+
+scatter.defvjp(lambda g, y, x, key, shape: getitem(g, key))
+
+
+def getitem(x, key):
+    """x[key] with NumPy's basic and advanced indexing; an element picked twice gets both gradients.
+
+    Indices may be Tensors, arrays or lists of integers or bools. IndexError for those out of range,
+    on CuPy too.
+    """
+    keys = key if isinstance(key, tuple) else (key,)
+    return _getitem(x, tuple(_index(k) for k in keys) if _needs_look(keys) else keys)
+
+
+def _needs_look(keys: tuple) -> bool:
+    return any(isinstance(k, (Tensor, list, tuple)) or backend.is_array(k) for k in keys)
+
+
+def _index(k: Any) -> Any:
+    if isinstance(k, Tensor):
+        k = k._data
+    elif isinstance(k, (list, tuple)):
+        k = np.asarray(k)
+        k = k.astype(np.intp) if not k.size else k
+    if backend.is_array(k) and k.dtype.kind not in "biu":
+        raise IndexError(f"getitem: indices are integers or bools, not {k.dtype}")
+    return k
+
+
+def checked_indices(indices: Any, n: int, x: Any, op: str) -> Any:
+    """`indices` as an array on the backend of `x`; IndexError naming the first outside [-n, n).
+
+    CuPy wraps such an index silently. Indices that live on the host are checked there; those that
+    live on the GPU are waited for.
+    """
+    indices = raw_array(indices)
+    if not backend.is_array(indices):
+        indices = np.asarray(indices)
+        indices = indices.astype(np.intp) if not indices.size else indices
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"{op}: indices are integers, not {indices.dtype}")
+    bad = (indices < -n) | (indices >= n)
+    if bad.any():
+        first = backend.host(indices)[backend.host(bad)].flat[0]
+        raise IndexError(f"{op}: index {first} is out of range for an axis of length {n}")
+    return backend.to(indices, home(x))
+
+
+def take(x, indices, axis=None):
+    """The elements (axis None: of the flattened x) or slices of x at integer `indices`."""
+    x, axis = (flatten(x), 0) if axis is None else (x, axis % x.ndim)
+    return _getitem(x, (*(slice(None),) * axis, checked_indices(indices, x.shape[axis], x, "take")))
+
+
+def take_along_axis(x, indices, axis):
+    """For each position of `indices` (same number of axes as x), the element of x at that index
+    along `axis`."""
+    axis = axis % x.ndim
+    indices = checked_indices(indices, x.shape[axis], x, "take_along_axis")
+    if indices.ndim != x.ndim:
+        raise ValueError(
+            f"take_along_axis: indices have {indices.ndim} axes, the tensor has {x.ndim}"
+        )
+    xp = array_module(indices)
+    key = [
+        indices if i == axis else xp.arange(n).reshape([-1 if j == i else 1 for j in range(x.ndim)])
+        for i, n in enumerate(x.shape)
+    ]
+    return _getitem(x, tuple(key))
+
+
+# ---- another dtype or backend --------------------------------------------------------------------
+
+
+@primitive
+def _astype(x, dtype):
+    return x.astype(dtype)
+
+
+_astype.defvjp(lambda g, y, x, dtype: g.astype(x.dtype))
+_as_integers = nondifferentiable(lambda x, dtype: x.astype(dtype))
+
+
+def astype(x, dtype):
+    """A copy in another dtype; the gradient comes back in the old one. Integers carry no
+    gradient."""
+    dtype = backend.check_dtype(dtype)
+    return _astype(x, dtype) if dtype.kind == "f" else _as_integers(x, dtype)
+
+
+@primitive
+def to(x, name):
+    """x on the backend `name`, "numpy" or "cupy"; the gradient comes back to where x lives."""
+    return backend.to(x, name)
+
+
+to.defvjp(lambda g, y, x, name: to(g, home(x)))

@@ -1,0 +1,261 @@
+"""A Tensor is an array that remembers how it was made: data, gradient, and the op with its inputs.
+
+The Tensor *is* the node of the graph: there is no context object beside it, and since it points
+only at older tensors, there is no reference cycle either. What it can do (operators, methods,
+backward) is attached by the floors above: `autograd.py` and `ops/`.
+"""
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_opt import backend
+from tinygrad_opt.backend import Array, array_module
+
+next_index = itertools.count(1).__next__  # one clock for the creation and the editing of tensors
+
+SMALL = 20  # up to this many values, repr shows them all
+
+
+class Tensor:
+    """An array with a gradient.
+
+    Args:
+        data: numbers, nested lists (these become float32) or an array (keeps its dtype; a NumPy
+            array is not copied, so editing it edits the tensor).
+        requires_grad: whether `backward()` fills `.grad` (floating-point data only).
+        dtype: overrides the dtype.
+
+    Attributes:
+        data: the raw array. Assigning writes into a tensor that an optimizer owns, so shape and
+            dtype must stay; an edit between a forward and its backward is noticed and refused by
+            the latter.
+        grad: None, or an array of the same shape and dtype: the sum of all that `backward()`
+        brought.
+        requires_grad: whether gradients are wanted here (of a leaf) or flow through (of a result).
+        op, inputs, kwargs: how it was made; op is None for a leaf.
+        index: when it was made. Inputs are older than results, so that newest first is an order in
+            which the walk can go backward.
+        written: when `.data` was last assigned, on the same clock (0: never).
+
+    Raises:
+        TypeError: data that is no array of real numbers, or an integer tensor with requires_grad.
+    """
+
+    op: Any
+    inputs: Any
+    kwargs: dict
+    origin: Any
+
+    __slots__ = ("_data", "_grad", "requires_grad", "op", "inputs", "kwargs", "index", "written",
+                 "origin", "owned")  # fmt: skip
+
+    def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
+        if isinstance(data, Tensor):
+            raise TypeError(
+                "Tensor(tensor) would cut the graph unseen: use tensor.detach() or tensor.astype()"
+            )
+        self._data = backend.asarray(data, dtype)
+        if requires_grad:
+            check_differentiable(self._data)
+        self._grad: Array | None = None
+        self.requires_grad = bool(requires_grad)
+        self.op, self.inputs, self.kwargs = None, (), {}
+        self.index, self.written = next_index(), 0
+        self.origin, self.owned = None, False
+
+    def __init_subclass__(cls):
+        raise TypeError("Tensor cannot be subclassed: write functions on tensors, or an nn.Module")
+
+    # ---- the array and its gradient --------------------------------------------------------------
+
+    @property
+    def data(self) -> Array:
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if value is not self._data:  # `x.data += 1` has written in place before it assigns
+            value = self._like(value, "data")
+            if self.owned:  # the array is a view into an optimizer's flat vector
+                self._data[...] = value
+            else:
+                self._data = value
+        self.written = next_index()
+
+    @property
+    def grad(self) -> Array | None:
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is self._grad:
+            return
+        if value is None:
+            if not self.owned:
+                self._grad = None
+                return
+            value = array_module(self._data).zeros_like(self._data)
+        value = self._like(value, "grad")
+        if self.owned and self._grad is not None:
+            self._grad[...] = value
+        else:
+            self._grad = array_module(value).array(value)
+
+    def _like(self, value: Any, what: str) -> Array:
+        """`value` as an array with the shape, dtype and backend of this tensor, or an error."""
+        if isinstance(value, Tensor):
+            value = value._data
+        mine = self._data
+        if not backend.is_array(value):
+            value = array_module(mine).asarray(value, dtype=mine.dtype)
+        if array_module(value) is not array_module(mine):
+            raise TypeError(
+                f".{what} of a {backend.name_of(mine)} tensor cannot be a {backend.name_of(value)} "
+                f'array: move one of them with .to("{backend.name_of(mine)}")'
+            )
+        if value.dtype != mine.dtype:
+            raise TypeError(
+                f".{what} is {mine.dtype} and would be assigned {value.dtype}: say so with "
+                f".astype('{mine.dtype}'), or keep to Python numbers (np.float64 scalars promote)"
+            )
+        if value.shape != mine.shape:
+            raise ValueError(
+                f".{what} has shape {mine.shape} and would be assigned {value.shape}; "
+                "a tensor of another shape is a new Tensor"
+            )
+        return value
+
+    # ---- as NumPy has them -----------------------------------------------------------------------
+
+    shape = property(lambda self: self._data.shape, doc="The lengths of the axes, a tuple of ints.")
+    ndim = property(lambda self: self._data.ndim, doc="The number of axes.")
+    size = property(lambda self: self._data.size, doc="The number of elements.")
+    dtype = property(lambda self: self._data.dtype, doc="The NumPy dtype of the elements.")
+    is_leaf = property(lambda self: self.op is None, doc="Whether no recorded op made it.")
+
+    def numpy(self) -> np.ndarray:
+        """A copy of the data in the host's memory, as a NumPy array. Waits for the GPU on CuPy."""
+        return backend.host(self._data)
+
+    def item(self) -> float | int | bool:
+        """The single element as a Python number. ValueError if there is not exactly one."""
+        if self._data.size != 1:
+            raise ValueError(f"item() wants a single element, this tensor has shape {self.shape}")
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        """The elements as (nested) Python lists."""
+        return self._data.tolist()
+
+    def detach(self) -> "Tensor":
+        """A leaf that shares the data and knows nothing of the graph."""
+        return _node(self._data, False, None, (), {})
+
+    def __len__(self) -> int:
+        if not self._data.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return self._data.shape[0]
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        if self._data.size != 1:
+            raise ValueError(
+                f"the truth of a tensor of shape {self.shape} is ambiguous: reduce it first"
+            )
+        return bool(self._data)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+    __hash__ = object.__hash__  # by identity: the walk keeps tensors in sets and dicts
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if array_module(self._data) is not np:
+            raise TypeError("a CuPy tensor is not copied to the host by itself: use .numpy()")
+        return np.array(self._data, dtype=dtype) if copy else np.asarray(self._data, dtype=dtype)
+
+    def __dlpack__(self, **options: Any):
+        if self.requires_grad:
+            raise BufferError("DLPack would cut the graph unseen: export tensor.detach()")
+        return self._data.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self._data.__dlpack_device__()
+
+    def __reduce__(self):
+        if self.op is not None:
+            raise TypeError(
+                f"only leaves can be copied or pickled, and this is a result of "
+                f"{self.op.__name__}: detach() it first"
+            )
+        xp = array_module(self._data)
+        grad = None if self._grad is None else xp.array(self._grad)
+        return _leaf, (xp.array(self._data), self.requires_grad, grad)
+
+    def __repr__(self) -> str:
+        x = self._data
+        if x.size <= SMALL:
+            values = np.array2string(backend.host(x), separator=", ", prefix="Tensor(")
+            facts = [values] if x.size else [f"[], shape={x.shape}"]
+        else:
+            facts = [f"shape={x.shape}"]
+        if x.dtype != backend.DEFAULT_FLOAT or x.size > SMALL:
+            facts.append(f"dtype={x.dtype}")
+        if x.size > SMALL and x.dtype.kind == "f":
+            mean, std, low, high = (float(f()) for f in (x.mean, x.std, x.min, x.max))
+            facts.append(f"mean={mean:.4g}, std={std:.4g}, range=[{low:.4g}, {high:.4g}]")
+        elif x.size > SMALL:
+            facts.append(f"range=[{x.min().item()}, {x.max().item()}]")
+        if backend.name_of(x) != "numpy":
+            facts.append(f"backend={backend.name_of(x)}")
+        if self.op is not None:
+            facts.append(f"op={self.op.__name__}")
+        elif self.requires_grad:
+            facts.append("requires_grad=True")
+        return f"Tensor({', '.join(facts)})"
+
+    if TYPE_CHECKING:  # what autograd.py and ops/ attach: here for readers and type checkers alone
+        T: "Tensor"
+
+        def backward(self, cotangent: Any = None, retain_graph: bool = False) -> None: ...
+        def _op(self, *args: Any, **kwargs: Any) -> "Tensor": ...
+
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _op
+        __rtruediv__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = _op
+        __lt__ = __le__ = __gt__ = __ge__ = __getitem__ = _op
+        exp = log = log1p = expm1 = sqrt = square = abs = sign = sin = cos = tanh = sigmoid = _op
+        relu = leaky_relu = elu = gelu = silu = softplus = maximum = minimum = clip = _op
+        sum = mean = prod = var = std = max = min = argmax = logsumexp = norm = cumsum = _op
+        softmax = log_softmax = reshape = transpose = swapaxes = expand_dims = squeeze = _op
+        broadcast_to = flip = roll = pad = take = take_along_axis = astype = to = flatten = _op
+
+
+def _node(data: Array, requires_grad: bool, op: Any, inputs: tuple | None, kwargs: dict) -> Tensor:
+    """The bare constructor behind every op: no checks, no conversion."""
+    t = Tensor.__new__(Tensor)
+    t._data, t._grad, t.requires_grad = data, None, requires_grad
+    t.op, t.inputs, t.kwargs = op, inputs, kwargs
+    t.index, t.written, t.origin, t.owned = next_index(), 0, None, False
+    return t
+
+
+def _leaf(data: Array, requires_grad: bool, grad: Array | None) -> Tensor:
+    t = _node(data, requires_grad, None, (), {})
+    t._grad = grad
+    return t
+
+
+def check_differentiable(x: Array) -> None:
+    """TypeError unless `x` has a floating-point dtype: there is no gradient on the integers."""
+    if x.dtype.kind != "f":
+        raise TypeError(
+            f"{x.dtype} data cannot require a gradient: write 1.0 instead of 1, or give "
+            "dtype='float32'"
+        )
