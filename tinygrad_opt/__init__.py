@@ -7,7 +7,8 @@
 checks of gradients in `tg.testing`.
 """
 
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import Any
 
 from tinygrad_opt import backend
 from tinygrad_opt.autograd import detect_anomaly, grad, hvp, no_grad, primitive
@@ -17,15 +18,24 @@ from tinygrad_opt.tensor import Tensor
 
 __version__ = "0.1.0"
 
+_MODULES = ("data", "lab", "nn", "optim", "plots", "testing", "train")
+
+
+def __getattr__(name: str) -> Any:
+    """The floors above, imported when first named, so that `import tinygrad_opt` stays quick."""
+    if name in _MODULES:
+        return importlib.import_module(f"tinygrad_opt.{name}")
+    raise AttributeError(f"module 'tinygrad_opt' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])
+
+
 globals().update(OPS)
-if TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any: ...  # the ops, for type checkers
-
-
 backend.use_environment()
 
 __all__ = [
     "Tensor", "backend", "detect_anomaly", "from_dlpack", "grad", "hvp", "manual_seed", "no_grad",
-    "primitive", "use", *OPS,
+    "primitive", "use", *_MODULES, *OPS,
 ]  # fmt: skip

@@ -231,7 +231,7 @@ def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool
                 data = x._data
                 if gx.shape != data.shape:
                     gx = unbroadcast(gx, data.shape)
-                if gx.dtype is not data.dtype and gx.dtype != data.dtype:  # the op promoted this input
+                if gx.dtype is not data.dtype and gx.dtype != data.dtype:  # promoted by the op
                     gx = gx.astype(data.dtype)
                 if t.origin is not None:
                     _check_cotangent(t, gx)
@@ -331,8 +331,8 @@ def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[lis
     if cotangent is None:
         if y.size != 1:
             raise RuntimeError(
-                f"backward from shape {y.shape} needs a cotangent of that shape: reduce to a scalar "
-                "first, with .mean() or .sum(), or pass cotangent="
+                f"backward from shape {y.shape} needs a cotangent of that shape: reduce to a "
+                "scalar first, with .mean() or .sum(), or pass cotangent="
             )
         cotangent = array_module(y._data).ones(y.shape, y.dtype)
     g = _cotangent_of(y, cotangent)

@@ -22,13 +22,13 @@ from tinygrad_opt.tensor import Tensor, next_index
 OPS: dict[str, Callable] = {
     op.__name__: op
     for op in (
-        e.abs, e.add, e.clip, e.cos, e.divide, e.elu, e.equal, e.erf, e.exp, e.expm1, e.gelu, e.greater,
-        e.greater_equal, e.leaky_relu, e.less, e.less_equal, e.log, e.log1p, e.logical_and,
-        e.logical_not, e.logical_or, e.logsigmoid, e.maximum, e.minimum, e.multiply, e.negative,
-        e.not_equal, e.power, e.relu, e.sigmoid, e.sign, e.silu, e.sin, e.softplus, e.sqrt, e.square,
-        e.subtract, e.tanh, e.where,
-        r.argmax, r.cumsum, r.log_softmax, r.logsumexp, r.max, r.mean, r.min, r.norm, r.prod, r.softmax,
-        r.std, r.sum, r.var,
+        e.abs, e.add, e.clip, e.cos, e.divide, e.elu, e.equal, e.erf, e.exp, e.expm1, e.gelu,
+        e.greater, e.greater_equal, e.leaky_relu, e.less, e.less_equal, e.log, e.log1p,
+        e.logical_and, e.logical_not, e.logical_or, e.logsigmoid, e.maximum, e.minimum, e.multiply,
+        e.negative, e.not_equal, e.power, e.relu, e.sigmoid, e.sign, e.silu, e.sin, e.softplus,
+        e.sqrt, e.square, e.subtract, e.tanh, e.where,
+        r.argmax, r.cumsum, r.log_softmax, r.logsumexp, r.max, r.mean, r.min, r.norm, r.prod,
+        r.softmax, r.std, r.sum, r.var,
         s.astype, s.broadcast_to, s.concatenate, s.expand_dims, s.flatten, s.flip, s.getitem, s.pad,
         s.reshape, s.roll, s.split, s.squeeze, s.stack, s.swapaxes, s.take, s.take_along_axis, s.to,
         s.transpose,
@@ -44,8 +44,8 @@ _BINARY = {"add": e.add, "sub": e.subtract, "mul": e.multiply, "truediv": e.divi
            "matmul": linalg.matmul}  # fmt: skip
 _IN_PLACE = {"add": "+=", "sub": "-=", "mul": "*=", "truediv": "/="}
 _OTHER = {"neg": e.negative, "abs": e.abs, "getitem": s.getitem, "invert": e.logical_not,
-          "and": e.logical_and, "or": e.logical_or, "lt": e.less, "le": e.less_equal, "gt": e.greater,
-          "ge": e.greater_equal, "eq": e.equal, "ne": e.not_equal}  # fmt: skip
+          "and": e.logical_and, "or": e.logical_or, "lt": e.less, "le": e.less_equal,
+          "gt": e.greater, "ge": e.greater_equal, "eq": e.equal, "ne": e.not_equal}  # fmt: skip
 
 
 def _reflected(op: Callable) -> Callable:
@@ -60,8 +60,8 @@ def _in_place(op: Callable, symbol: str) -> Callable:
         if is_recording():
             if self.requires_grad and self.op is None:
                 raise RuntimeError(
-                    f"w {symbol} ... on a leaf that requires a gradient would be lost to the graph. "
-                    f"An update by hand is written\n    with tg.no_grad():\n        w {symbol} ..."
+                    f"w {symbol} ... on a leaf that requires a gradient would be lost to "
+                    f"the graph. An update by hand is written\n    with tg.no_grad():\n        w {symbol} ..."
                 )
             if self.requires_grad or getattr(other, "requires_grad", False):
                 return op(self, other)
@@ -122,8 +122,8 @@ def _array_function(self, function, types, args, kwargs):
     """np.sum(tensor), np.where(mask, tensor, 0): the op of the same name."""
     if function.__name__ not in _NUMPY:
         raise TypeError(
-            f"np.{function.__name__} is not an op of tensors: use tensor.numpy() where no gradient is "
-            "wanted"
+            f"np.{function.__name__} is not an op of tensors: use tensor.numpy() where no gradient "
+            "is wanted"
         )
     return _NUMPY[function.__name__](*args, **kwargs)
 

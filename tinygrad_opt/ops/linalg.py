@@ -1,5 +1,7 @@
 """Products of matrices and tensors: where most of the time of a training step goes."""
 
+import string
+
 from tinygrad_opt.autograd import primitive
 from tinygrad_opt.backend import array_module
 from tinygrad_opt.ops.shape import raw_array
@@ -82,7 +84,7 @@ def _explicit(subscripts: str, ndims: list[int]) -> str:
     terms = inputs.split(",")
     if len(terms) != len(ndims):
         raise ValueError(f"einsum: {len(terms)} terms in {subscripts!r}, {len(ndims)} operands")
-    free = [c for c in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if c not in subscripts]
+    free = [c for c in reversed(string.ascii_uppercase) if c not in subscripts]
     spelt, longest = [], 0
     for term, ndim in zip(terms, ndims, strict=True):
         extra = ndim - len(term.replace("...", ""))
@@ -115,7 +117,7 @@ def _einsum_vjp(n, g, y, subscripts, *operands):
     others = [(t, v) for i, (t, v) in enumerate(zip(terms, operands, strict=True)) if i != n]
     xp = array_module(raw_array(x))
     known = set(output).union(*(t for t, _ in others))
-    unused = (c for c in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in subscripts)
+    unused = (c for c in string.ascii_letters if c not in subscripts)
     factors, target = [(output, g), *others], ""
     for label, length in zip(mine, x.shape, strict=True):
         if label in target:

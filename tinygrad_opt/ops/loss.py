@@ -56,7 +56,7 @@ def _labels(labels, n: int, classes: int):
         labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape == (n, classes):
         raise TypeError(
-            "cross_entropy: labels are integers (N,), these look one-hot: pass labels.argmax(axis=1)"
+            "cross_entropy: labels are integers (N,), these look one-hot: use labels.argmax(axis=1)"
         )
     if labels.shape != (n,):
         raise ValueError(f"cross_entropy: {n} rows of logits, but labels of shape {labels.shape}")
@@ -154,8 +154,10 @@ def _huber_slope(x, target, delta):
     return where(difference > delta, delta, where(difference < -delta, -delta, difference))
 
 
-_huber_loss.defvjp(lambda g, y, x, target, delta: _huber_slope(x, target, delta) * (g / x.size),
-                   lambda g, y, x, target, delta: _huber_slope(target, x, delta) * (g / x.size))  # fmt: skip
+_huber_loss.defvjp(
+    lambda g, y, x, target, delta: _huber_slope(x, target, delta) * (g / x.size),
+    lambda g, y, x, target, delta: _huber_slope(target, x, delta) * (g / x.size),
+)
 
 
 def huber_loss(prediction, target, delta=1.0):

@@ -4,6 +4,8 @@
 `keepdims` leaves the reduced axes in place with length 1, as in NumPy.
 """
 
+import math
+
 from tinygrad_opt.autograd import nondifferentiable, primitive
 from tinygrad_opt.backend import array_module
 from tinygrad_opt.ops.elementwise import abs, exp, sign, where
@@ -50,11 +52,16 @@ def _mean_vjp(g, y, x, axis=None, keepdims=False):
 mean.defvjp(_mean_vjp)
 
 
+def _check_ddof(x, axis, ddof):
+    n = x.size // math.prod(kept(x.shape, axis)) if x.size else 0
+    if n <= ddof:
+        raise ValueError(f"ddof={ddof} leaves nothing to divide by: {n} elements a group")
+
+
 @primitive
 def var(x, axis=None, ddof=0, keepdims=False):
     """Variance over `axis`: the squared deviations' sum over n - ddof."""
-    if x.size <= ddof:
-        raise ValueError(f"ddof={ddof} needs more than {ddof} elements, shape {x.shape} has {x.size}")
+    _check_ddof(x, axis, ddof)
     return x.var(axis=axis, ddof=ddof, keepdims=keepdims)
 
 
@@ -74,8 +81,7 @@ var.defvjp(_var_vjp)
 def std(x, axis=None, ddof=0, keepdims=False):
     """Standard deviation over `axis`, √(squared deviations' sum over n - ddof). Where all values
     are equal, the gradient is 0."""
-    if x.size <= ddof:
-        raise ValueError(f"ddof={ddof} needs more than {ddof} elements, shape {x.shape} has {x.size}")
+    _check_ddof(x, axis, ddof)
     return x.std(axis=axis, ddof=ddof, keepdims=keepdims)
 
 

@@ -1,0 +1,38 @@
+"""What real CuPy has: its public names and their parameters, read from api.json.
+
+The file is written by dump_api.py from the wheel of one CuPy version, `VERSION`.
+"""
+
+import functools
+import inspect
+import json
+from pathlib import Path
+
+_listed = json.loads(Path(__file__).with_name("api.json").read_text())
+
+VERSION: str = _listed.pop("version")
+SPACES: dict[str, dict[str, str]] = _listed
+
+# The rest of NumPy's are missing: where=, order=, subok=, signature=.
+UFUNC_KEYWORDS = frozenset({"out", "dtype", "casting"})
+
+# The methods that every ufunc has, and for `at`, `reduce` and so on, those that do not merely raise.
+UFUNC_METHODS = {
+    "at": {"add", "subtract", "maximum", "minimum", "bitwise_and", "bitwise_or", "bitwise_xor"},
+    "reduce": {"add", "multiply"},
+    "accumulate": {"add", "multiply"},
+    "reduceat": {"add"},
+    "outer": None,  # all of them
+}
+
+
+def kind(space: str, name: str) -> str | None:
+    """ "ufunc", "class", "module", "value" or "function"; None where CuPy has no such name."""
+    entry = SPACES[space].get(name)
+    return "function" if entry is not None and entry.startswith("(") else entry
+
+
+@functools.cache
+def signature(space: str, name: str) -> inspect.Signature:
+    """The parameters of a function or method of real CuPy."""
+    return inspect.signature(eval(f"lambda {SPACES[space][name][1:-1]}: None"))
