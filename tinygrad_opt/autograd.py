@@ -51,28 +51,32 @@ def primitive(forward: Callable) -> Any:
     def lifted(*args, **kwargs):
         traced = needs_grad = False
         values = []
-        for a in args:
-            kind = type(a)
-            if kind is Tensor:
-                traced = True
-                if a.requires_grad:
-                    needs_grad = True
-                a = a._data
-            elif kind in _WEAK or (kind is np.ndarray and not a.ndim):
-                a = _constant(a)
-            values.append(a)
-        for a in kwargs.values():
-            if type(a) is Tensor:
-                return op(*_positional(forward, args, kwargs))
-        if not traced:
-            return forward(*args, **kwargs)
         try:
+            for a in args:
+                kind = type(a)
+                if kind is Tensor:
+                    traced = True
+                    if a.requires_grad:
+                        needs_grad = True
+                    a = a._data
+                elif kind in _WEAK or (kind is np.ndarray and not a.ndim):
+                    a = _constant(a)
+                values.append(a)
+            for a in kwargs.values():
+                if type(a) is Tensor:
+                    return op(*_positional(forward, args, kwargs))
+            if not traced:
+                return forward(*args, **kwargs)
             y = forward(*values, **kwargs)
+            if y.dtype.kind == "c":
+                raise TypeError("complex numbers are not supported")
         except Exception as error:
             raise _named(error, op.__name__, values) from error
         if isinstance(y, np.generic):  # NumPy turns 0-d results into scalars
             y = np.asarray(y)
         if needs_grad and _mode.recording:
+            if len(args) > len(op.vjps):
+                _check_differentiable_arguments(op, args)
             t = _node(y, True, op, args, kwargs)
         else:
             t = _node(y, False, None, (), {})
@@ -117,6 +121,9 @@ class _EachArgument:
     def __iter__(self) -> Iterator[Callable]:
         return (functools.partial(self.vjp, n) for n in itertools.count())
 
+    def __len__(self) -> int:
+        return sys.maxsize
+
 
 _WEAK = frozenset({list, *(np.dtype(c).type for c in "?bBhHiIlLqQefd")})
 
@@ -125,6 +132,15 @@ def _constant(a: Any) -> Any:
     """A list as a float32 array; a NumPy scalar or 0-d array as the Python number, which does not
     promote the dtype of what it meets."""
     return backend.asarray(a) if type(a) is list else a.item()
+
+
+def _check_differentiable_arguments(op: Any, args: tuple) -> None:
+    for n, a in enumerate(args[len(op.vjps) :], start=len(op.vjps)):
+        if type(a) is Tensor and a.requires_grad:
+            raise _no_vjp(op, n)
+
+
+_PLAIN = (bool, int, float, str, tuple, slice, type(Ellipsis), np.dtype)  # beside arrays
 
 
 def _positional(forward: Callable, args: tuple, kwargs: dict) -> tuple:
@@ -143,6 +159,14 @@ def _named(error: Exception, name: str, values: list) -> Exception:
             '.to("cupy") or .to("numpy")'
         )
     text = str(error)
+    if text.startswith(f"{name}: "):
+        return error
+    for n, v in enumerate(values):
+        foreign = not isinstance(v, _PLAIN) and not backend.is_array(v)
+        if foreign and (v is not None or isinstance(error, TypeError)):
+            return TypeError(f"{name}: cannot take a {type(v).__name__} as argument {n} ({text})")
+    if isinstance(error, AttributeError):
+        return TypeError(f"{name}: wants an array or Tensor ({text})")
     if "broadcast" in text and len(arrays) > 1:
         shapes = " and ".join(str(v.shape) for v in arrays)
         return ValueError(f"{name}: shapes {shapes} do not broadcast")
@@ -226,7 +250,7 @@ def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool
         for x, vjp in zip(t.inputs, t.op.vjps):
             if type(x) is Tensor and x.requires_grad:
                 if vjp is None:
-                    raise _no_vjp(t, x)
+                    raise _no_vjp(t.op, next(n for n, a in enumerate(t.inputs) if a is x))
                 gx = vjp(g, y, *args, **t.kwargs)
                 data = x._data
                 if gx.shape != data.shape:
@@ -280,9 +304,11 @@ def grad(y: Tensor, xs: Any, cotangent: Any = None, create_graph: bool = False) 
     Returns:
         A raw array for one tensor, a list of them for a list; Tensors with create_graph.
     """
-    targets = [xs] if isinstance(xs, Tensor) else list(xs)
+    targets = [xs] if isinstance(xs, Tensor) else xs
+    if not isinstance(targets, (list, tuple)) or not all(isinstance(x, Tensor) for x in targets):
+        raise TypeError(f"grad: xs is a Tensor or a list of Tensors, not {xs!r}")
     for x in targets:
-        if not isinstance(x, Tensor) or not x.requires_grad:
+        if not x.requires_grad:
             raise RuntimeError(
                 f"grad: {x!r} does not require a gradient; make it Tensor(..., requires_grad=True)"
             )
@@ -346,7 +372,9 @@ def _cotangent_of(y: Tensor, cotangent: Any) -> Array:
     g = cotangent._data if isinstance(cotangent, Tensor) else cotangent
     if not backend.is_array(g):
         g = backend.to(np.asarray(g), backend.name_of(y._data))
-    if g.shape == y.shape and g.dtype.kind in "fiu" and g.dtype != y.dtype:
+    if g.shape != y.shape:
+        raise ValueError(f"a cotangent of shape {g.shape} for a result of shape {y.shape}")
+    if g.dtype.kind in "fiu" and g.dtype != y.dtype:
         g = g.astype(y.dtype)
     return y._like(g, "cotangent")
 
@@ -360,11 +388,10 @@ def _edited(t: Tensor, what: str) -> RuntimeError:
     )
 
 
-def _no_vjp(t: Tensor, x: Tensor) -> TypeError:
-    place = next(n for n, a in enumerate(t.inputs) if a is x)
-    return TypeError(
-        f"{t.op.__name__} has no derivative with respect to argument {place}: detach() it"
-    )
+def _no_vjp(op: Any, n: int) -> TypeError:
+    if not op.vjps:
+        return TypeError(f"{op.__name__} has no derivatives yet: give them with defvjp(...)")
+    return TypeError(f"{op.__name__} has no derivative with respect to argument {n}: detach() it")
 
 
 # ---- modes ---------------------------------------------------------------------------------------

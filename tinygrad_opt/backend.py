@@ -122,7 +122,7 @@ def host(x: Array) -> np.ndarray:
 def check_dtype(dtype: Any) -> np.dtype:
     """`dtype` as a native NumPy dtype. TypeError unless bool, integer or float of 16 to 64 bits."""
     try:
-        native = np.dtype(dtype).newbyteorder("=")
+        native = np.dtype(dtype if dtype is not None else "None").newbyteorder("=")
     except TypeError as error:
         raise TypeError(f"{dtype!r} is not a dtype; try 'float32' or 'float64'") from error
     if native not in _REAL_DTYPES:
@@ -160,7 +160,7 @@ def asarray(data: Any, dtype: Any = None) -> Array:
 def _from_python(data: Any, dtype: Any) -> np.ndarray:
     try:
         x = np.asarray(data)
-    except (ValueError, OverflowError, TypeError) as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"the nested list has no rectangular numeric shape: {error}") from error
     if x.dtype.kind not in "fiub":
         raise TypeError(f"cannot make an array from a list of {x.dtype}: numbers are wanted")

@@ -158,6 +158,11 @@ class Tensor:
             raise TypeError("len() of a 0-d tensor")
         return self._data.shape[0]
 
+    def __iter__(self):
+        if not self._data.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[i] for i in range(len(self)))
+
     def __float__(self) -> float:
         return float(self.item())
 
@@ -179,6 +184,11 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if array_module(self._data) is not np:
             raise TypeError("a CuPy tensor is not copied to the host by itself: use .numpy()")
+        if self.requires_grad:
+            raise TypeError(
+                "a tensor that requires a gradient does not turn into an array by itself: that "
+                "would cut the graph unseen. Use .numpy(), or tg.stack for a list of tensors"
+            )
         return np.array(self._data, dtype=dtype) if copy else np.asarray(self._data, dtype=dtype)
 
     def __dlpack__(self, **options: Any):

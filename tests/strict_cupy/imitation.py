@@ -88,7 +88,7 @@ def imitate(space: str, name: str, host_function: Callable) -> Callable:
     unwrapped = 0 if name in NO_ARRAY else 1 if name in ONE_ARRAY else math.inf
 
     def imitation(*args, **kwargs):
-        if len(args) > positional or not kwargs.keys() <= keywords:
+        if len(args) > positional or (keywords is not None and not kwargs.keys() <= keywords):
             signature.bind(*args, **kwargs)  # raises what CuPy raises
             raise NotImplementedError(f"the stand-in does not model these arguments of {name}")
         if args and wants_array and not isinstance(args[0], ndarray):
@@ -113,22 +113,17 @@ def imitate(space: str, name: str, host_function: Callable) -> Callable:
 
 def _signature(space: str, name: str) -> inspect.Signature:
     signature = api.signature(space, name)
-    if space == "cupy.ndarray":
-        itself = inspect.Parameter("a", inspect.Parameter.POSITIONAL_ONLY)
-        listed = [p.replace(name="a_") if p.name == "a" else p for p in signature.parameters.values()]
-        signature = signature.replace(parameters=[itself, *listed])
-    return signature
+    if space != "cupy.ndarray":
+        return signature
+    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    return signature.replace(parameters=[itself, *signature.parameters.values()])
 
 
-class _Any(frozenset):
-    """The set of all keywords: of functions that take `**kwargs` and pass them on."""
-
-    def __ge__(self, other):
-        return True
-
-
-def _shared_parameters(ours: inspect.Signature, host_function: Callable) -> tuple[float, frozenset]:
-    """How many positional arguments, and which keywords, mean the same to CuPy and to NumPy."""
+def _shared_parameters(
+    ours: inspect.Signature, host_function: Callable
+) -> tuple[float, frozenset | None]:
+    """How many positional arguments, and which keywords (None for all), mean the same to CuPy and to
+    NumPy."""
     try:
         theirs = inspect.signature(host_function)
     except ValueError:  # some of NumPy's compiled functions, in its older versions
@@ -143,7 +138,7 @@ def _shared_parameters(ours: inspect.Signature, host_function: Callable) -> tupl
             break
         positional += 1
     if any(p.kind is p.VAR_KEYWORD for p in ours.values()):
-        return positional, _Any()
+        return positional, None
     return positional, frozenset(ours.keys() & theirs.keys())
 
 

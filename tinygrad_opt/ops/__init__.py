@@ -61,7 +61,8 @@ def _in_place(op: Callable, symbol: str) -> Callable:
             if self.requires_grad and self.op is None:
                 raise RuntimeError(
                     f"w {symbol} ... on a leaf that requires a gradient would be lost to "
-                    f"the graph. An update by hand is written\n    with tg.no_grad():\n        w {symbol} ..."
+                    "the graph. An update by hand is written\n"
+                    f"    with tg.no_grad():\n        w {symbol} ..."
                 )
             if self.requires_grad or getattr(other, "requires_grad", False):
                 return op(self, other)

@@ -7,6 +7,8 @@ What happens at kinks, ties, zeros and NaN follows PyTorch unless the docstring 
 
 from typing import Any
 
+import numpy as np
+
 from tinygrad_opt import backend
 from tinygrad_opt.autograd import nondifferentiable, primitive
 from tinygrad_opt.backend import array_module
@@ -300,7 +302,7 @@ silu.defvjp(_silu_vjp)
 @primitive
 def maximum(a, b):
     """The larger of a and b, elementwise with broadcasting; a tie is shared half and half."""
-    return array_module(a if backend.is_array(a) else b).maximum(a, b)
+    return _xp(a, b).maximum(a, b)
 
 
 maximum.defvjp(lambda g, y, a, b: where(a == b, g / 2, where(a < b, 0, g)),
@@ -310,7 +312,7 @@ maximum.defvjp(lambda g, y, a, b: where(a == b, g / 2, where(a < b, 0, g)),
 @primitive
 def minimum(a, b):
     """The smaller of a and b, elementwise with broadcasting; a tie is shared half and half."""
-    return array_module(a if backend.is_array(a) else b).minimum(a, b)
+    return _xp(a, b).minimum(a, b)
 
 
 minimum.defvjp(lambda g, y, a, b: where(a == b, g / 2, where(a > b, 0, g)),
@@ -334,8 +336,11 @@ def where(condition, a, b):
     where the unused branch has an infinite slope (0 · inf). The cure is to choose the input as
     well: `where(x > 0, sqrt(where(x > 0, x, 1)), 0)`.
     """
-    if getattr(condition, "dtype", None) not in (None, bool):
-        raise TypeError(f"where: the condition is made of bools, not of {condition.dtype}")
+    if isinstance(condition, (bool, list)):
+        condition = np.asarray(condition)
+    kind = getattr(condition, "dtype", type(condition).__name__)
+    if kind != "bool":
+        raise TypeError(f"where: the condition is made of bools, not of {kind}; write x > 0")
     return _where(condition, a, b)
 
 
@@ -363,7 +368,8 @@ def clip(x, low=None, high=None):
     """
     if low is None and high is None:
         raise ValueError("clip: give a low bound, a high bound or both")
-    if isinstance(low, (int, float)) and isinstance(high, (int, float)) and not low <= high:
+    on_host = all(isinstance(v, (int, float, list, np.ndarray, np.generic)) for v in (low, high))
+    if on_host and not np.all(np.less_equal(low, high)):
         raise ValueError(f"clip: the low bound {low} is not below the high bound {high}")
     return _clip(x, low, high)
 
@@ -376,9 +382,15 @@ greater = nondifferentiable(lambda a, b: a > b)
 greater_equal = nondifferentiable(lambda a, b: a >= b)
 equal = nondifferentiable(lambda a, b: a == b)
 not_equal = nondifferentiable(lambda a, b: a != b)
-logical_and = nondifferentiable(lambda a, b: a & b)
-logical_or = nondifferentiable(lambda a, b: a | b)
-logical_not = nondifferentiable(lambda a: ~a)
+logical_and = nondifferentiable(lambda a, b: _xp(a, b).logical_and(a, b))
+logical_or = nondifferentiable(lambda a, b: _xp(a, b).logical_or(a, b))
+logical_not = nondifferentiable(lambda a: array_module(a).logical_not(a))
+
+
+def _xp(a, b):
+    """The module of the one of the two that is an array."""
+    return array_module(a if backend.is_array(a) else b)
+
 
 for _name in ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal",
               "logical_and", "logical_or", "logical_not"):  # fmt: skip

@@ -4,7 +4,7 @@ import string
 
 from tinygrad_opt.autograd import primitive
 from tinygrad_opt.backend import array_module
-from tinygrad_opt.ops.shape import raw_array
+from tinygrad_opt.ops.shape import operand, raw_array
 
 
 @primitive
@@ -74,6 +74,7 @@ def einsum(subscripts: str, *operands):
     """
     if not isinstance(subscripts, str):
         raise TypeError("einsum: the first argument is the string of subscripts")
+    operands = tuple(operand(x, "einsum") for x in operands)
     explicit = _explicit(subscripts.replace(" ", ""), [x.ndim for x in operands])
     return _einsum(explicit, *operands)
 

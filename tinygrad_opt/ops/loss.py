@@ -10,24 +10,24 @@ from tinygrad_opt.autograd import primitive
 from tinygrad_opt.backend import array_module
 from tinygrad_opt.ops.elementwise import multiply, sigmoid, where
 from tinygrad_opt.ops.reduce import log_softmax, normalize
-from tinygrad_opt.ops.shape import home, raw_array, take
+from tinygrad_opt.ops.shape import checked_indices, home, operand, raw_array, take
 
 # ---- classification ------------------------------------------------------------------------------
 
 
 @primitive
-def _nll(log_probabilities, labels):
+def _cross_entropy(log_probabilities, labels):
     """The mean of -log p[label]: the negative log-likelihood."""
     rows = array_module(labels).arange(len(labels))
     return -log_probabilities[rows, labels].sum() / len(labels)
 
 
-def _nll_vjp(g, y, log_probabilities, labels):
+def _cross_entropy_vjp(g, y, log_probabilities, labels):
     one_hot = labels[:, None] == array_module(labels).arange(log_probabilities.shape[1])
     return one_hot * (-g / len(labels))
 
 
-_nll.defvjp(_nll_vjp)
+_cross_entropy.defvjp(_cross_entropy_vjp)
 
 
 def cross_entropy(logits, labels):
@@ -43,11 +43,12 @@ def cross_entropy(logits, labels):
         TypeError: labels that are floats or one-hot rows.
         ValueError: other shapes, or an empty batch.
     """
+    logits = operand(logits, "cross_entropy")
     if logits.ndim != 2:
         raise ValueError(f"cross_entropy: logits are (N, C) scores, not of shape {logits.shape}")
     n, classes = logits.shape
     labels = backend.to(_labels(labels, n, classes), home(logits))
-    return _nll(log_softmax(logits, axis=1), labels)
+    return _cross_entropy(log_softmax(logits, axis=1), labels)
 
 
 def _labels(labels, n: int, classes: int):
@@ -66,6 +67,8 @@ def _labels(labels, n: int, classes: int):
         raise TypeError(
             f"cross_entropy: labels are integers, not {labels.dtype}: use labels.astype('int64')"
         )
+    if not labels.dtype.isnative:  # as IDX files have them
+        labels = labels.astype(labels.dtype.newbyteorder("="))
     # Read as unsigned, a negative label is a huge one: one pass finds both kinds.
     if labels.view(f"u{labels.dtype.itemsize}").max() >= classes:
         bad = (labels < 0) | (labels >= classes)
@@ -95,6 +98,9 @@ def bce_with_logits(prediction, target):
     right.
     """
     target = _target(prediction, target, "bce_with_logits")
+    values = raw_array(target)
+    if home(values) == "numpy" and not ((values >= 0) & (values <= 1)).all():
+        raise ValueError("bce_with_logits: targets are probabilities in [0, 1]")
     return _bce_with_logits(prediction, target)
 
 
@@ -117,8 +123,8 @@ def hinge_loss(prediction, target):
     At the kink (a margin of exactly 1) the gradient is 0.
     """
     target = _target(prediction, target, "hinge_loss")
-    raw = raw_array(target)
-    if home(raw) == "numpy" and not (np.abs(raw) == 1).all():
+    values = raw_array(target)
+    if home(values) == "numpy" and not (np.abs(values) == 1).all():
         raise ValueError("hinge_loss: targets are -1 or 1; from 0 and 1, make them with 2 * t - 1")
     return _hinge_loss(prediction, target)
 
@@ -164,15 +170,14 @@ def huber_loss(prediction, target, delta=1.0):
     """The mean of ½d² for |d| ≤ delta and delta (|d| - ½ delta) beyond (Huber 1964): as smooth as
     the squared error near 0, as patient with outliers as the absolute error. d = prediction -
     target."""
-    if not delta > 0:
+    if not isinstance(delta, (int, float)) or not delta > 0:
         raise ValueError(f"huber_loss: delta is above 0, not {delta!r}")
     return _huber_loss(prediction, _target(prediction, target, "huber_loss"), delta)
 
 
 def _target(prediction, target, op: str):
     """`target` as an array or Tensor of exactly the prediction's shape."""
-    if isinstance(target, (list, int, float)):
-        target = backend.asarray(target)
+    prediction, target = operand(prediction, op), operand(target, op)
     if target.shape != prediction.shape:
         cure = ""
         if prediction.shape == (*target.shape, 1):
@@ -192,6 +197,9 @@ def _target(prediction, target, op: str):
 def layer_norm(x, weight=None, bias=None, eps=1e-5, axis=-1):
     """(x - mean) / √(var + eps) · weight + bias, mean and variance over `axis`, the last one or a
     tuple of the last ones (Ba, Kiros, Hinton 2016)."""
+    for name, scale in (("weight", weight), ("bias", bias)):
+        if scale is not None and scale.shape != x.shape[x.ndim - scale.ndim :]:
+            raise ValueError(f"layer_norm: {name} {scale.shape} does not fit x {x.shape}")
     y = normalize(x, axis=axis, eps=eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
@@ -200,8 +208,10 @@ def layer_norm(x, weight=None, bias=None, eps=1e-5, axis=-1):
 def dropout(x, p=0.5, training=True):
     """Each element 0 with probability p, else divided by 1 - p, so that the mean stays (Srivastava
     et al. 2014). The mask is drawn on the host from the generator of `manual_seed`."""
-    if not 0 <= p < 1:
+    if not isinstance(p, (int, float)) or not 0 <= p < 1:
         raise ValueError(f"dropout: p is a probability in [0, 1), not {p!r}")
+    if x.dtype.kind != "f":
+        raise TypeError(f"dropout: x is a floating-point tensor, not {x.dtype}")
     if not training or p == 0:
         return x
     kept = backend.generator().random(x.shape) >= p
@@ -212,4 +222,6 @@ def dropout(x, p=0.5, training=True):
 def embedding(indices, weight):
     """The rows of `weight` (V, D) at integer `indices` of any shape S, as a tensor of shape S +
     (D,)."""
-    return take(weight, indices, axis=0)
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: the weight is (V, D), not of shape {weight.shape}")
+    return take(weight, checked_indices(indices, len(weight), weight, "embedding", low=0), axis=0)

@@ -24,6 +24,22 @@ def home(x) -> str:
     return backend.name_of(raw_array(x))
 
 
+def operand(x, op: str):
+    """x if it is a Tensor or an array, numbers and lists as an array, else a TypeError."""
+    if type(x) is Tensor or backend.is_array(x):
+        return x
+    if isinstance(x, (int, float, list, tuple, np.generic)):
+        return backend.asarray(x)
+    raise TypeError(f"{op}: wants a Tensor or an array, not a {type(x).__name__}")
+
+
+def checked_axis(axis, ndim: int, op: str) -> int:
+    """`axis` counted from the front; ValueError for one that is not there."""
+    if not isinstance(axis, (int, np.integer)) or not -ndim <= axis < ndim:
+        raise ValueError(f"{op}: axis {axis} is out of range for a tensor with {ndim} axes")
+    return int(axis) % ndim
+
+
 # ---- the same elements, another shape ------------------------------------------------------------
 
 
@@ -169,12 +185,15 @@ def _several(arrays: Any, op: str) -> list:
         raise TypeError(f"{op}: give a list of tensors, not one {type(arrays).__name__}")
     if not arrays:
         raise ValueError(f"{op}: the list of tensors is empty")
-    return list(arrays)
+    return [operand(a, op) for a in arrays]
 
 
 def concatenate(arrays, axis=0):
-    """A list of tensors joined along the axis `axis`, which they have already."""
-    return _concatenate(*_several(arrays, "concatenate"), axis=axis)
+    """A list of tensors joined along the axis `axis`, which they have already (None: flattened)."""
+    arrays = _several(arrays, "concatenate")
+    if axis is None:
+        arrays, axis = [flatten(a) for a in arrays], 0
+    return _concatenate(*arrays, axis=checked_axis(axis, arrays[0].ndim, "concatenate"))
 
 
 def stack(arrays, axis=0):
@@ -183,20 +202,26 @@ def stack(arrays, axis=0):
     if len({a.shape for a in arrays}) > 1:
         shapes = ", ".join(str(a.shape) for a in arrays)
         raise ValueError(f"stack: the shapes differ: {shapes}")
+    axis = checked_axis(axis, arrays[0].ndim + 1, "stack")
     return _concatenate(*(expand_dims(a, axis) for a in arrays), axis=axis)
 
 
 def split(x, indices_or_sections, axis=0):
     """A list of the parts of x along `axis`: so many equal ones, or cut before the given
     indices."""
+    axis = checked_axis(axis, x.ndim, "split")
     n = x.shape[axis]
     if isinstance(indices_or_sections, int):
         if indices_or_sections < 1 or n % indices_or_sections:
             raise ValueError(f"split: {n} does not divide into {indices_or_sections} equal parts")
         cuts = list(range(0, n + 1, n // indices_or_sections)) if n else [0, 0]
+    elif isinstance(indices_or_sections, (list, tuple, np.ndarray)):
+        cuts = [0, *(int(i) for i in indices_or_sections), n]
     else:
-        cuts = [0, *indices_or_sections, n]
-    lead = (slice(None),) * (axis % x.ndim)
+        raise TypeError(
+            f"split: give a number of sections or a list of indices, not {indices_or_sections!r}"
+        )
+    lead = (slice(None),) * axis
     return [getitem(x, (*lead, slice(a, b))) for a, b in zip(cuts, cuts[1:])]
 
 
@@ -244,46 +269,59 @@ def _index(k: Any) -> Any:
     if isinstance(k, Tensor):
         k = k._data
     elif isinstance(k, (list, tuple)):
-        k = np.asarray(k)
-        k = k.astype(np.intp) if not k.size else k
+        k = _integers(k, "getitem")
     if backend.is_array(k) and k.dtype.kind not in "biu":
         raise IndexError(f"getitem: indices are integers or bools, not {k.dtype}")
     return k
 
 
-def checked_indices(indices: Any, n: int, x: Any, op: str) -> Any:
-    """`indices` as an array on the backend of `x`; IndexError naming the first outside [-n, n).
+def _integers(indices: Any, op: str) -> np.ndarray:
+    try:
+        x = np.asarray(indices)
+    except ValueError as error:
+        raise IndexError(f"{op}: the list of indices is not rectangular: {indices}") from error
+    return x if x.size else x.astype(np.intp)
+
+
+def checked_indices(indices: Any, n: int, x: Any, op: str, low: int | None = None) -> Any:
+    """`indices` as an array on the backend of `x`; IndexError naming the first outside [low, n),
+    low being -n unless given.
 
     CuPy wraps such an index silently. Indices that live on the host are checked there; those that
     live on the GPU are waited for.
     """
     indices = raw_array(indices)
     if not backend.is_array(indices):
-        indices = np.asarray(indices)
-        indices = indices.astype(np.intp) if not indices.size else indices
+        indices = _integers(indices, op)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{op}: indices are integers, not {indices.dtype}")
-    bad = (indices < -n) | (indices >= n)
+    low = -n if low is None else low
+    bad = (indices < low) | (indices >= n)
     if bad.any():
         first = backend.host(indices)[backend.host(bad)].flat[0]
-        raise IndexError(f"{op}: index {first} is out of range for an axis of length {n}")
+        raise IndexError(f"{op}: index {first} is outside [{low}, {n})")
     return backend.to(indices, home(x))
 
 
 def take(x, indices, axis=None):
     """The elements (axis None: of the flattened x) or slices of x at integer `indices`."""
-    x, axis = (flatten(x), 0) if axis is None else (x, axis % x.ndim)
+    if axis is None:
+        x, axis = flatten(x), 0
+    axis = checked_axis(axis, x.ndim, "take")
     return _getitem(x, (*(slice(None),) * axis, checked_indices(indices, x.shape[axis], x, "take")))
 
 
 def take_along_axis(x, indices, axis):
     """For each position of `indices` (same number of axes as x), the element of x at that index
     along `axis`."""
-    axis = axis % x.ndim
+    axis = checked_axis(axis, x.ndim, "take_along_axis")
     indices = checked_indices(indices, x.shape[axis], x, "take_along_axis")
-    if indices.ndim != x.ndim:
+    if indices.ndim != x.ndim or any(
+        n not in (1, m) for i, (n, m) in enumerate(zip(indices.shape, x.shape)) if i != axis
+    ):
         raise ValueError(
-            f"take_along_axis: indices have {indices.ndim} axes, the tensor has {x.ndim}"
+            f"take_along_axis: indices of shape {indices.shape} do not fit {x.shape} "
+            f"beside axis {axis}"
         )
     xp = array_module(indices)
     key = [

@@ -145,8 +145,9 @@ class Optimizer:
 
     def _check_finite(self, flat: FlatVector) -> None:
         # One dot product sees every NaN and inf. It may overflow where all is finite: look again.
-        if math.isfinite(float(flat.g @ flat.g)):
-            return
+        with np.errstate(over="ignore", invalid="ignore"):
+            if math.isfinite(float(flat.g @ flat.g)):
+                return
         for name, part in self._parts(flat, flat.g):
             bad = ~array_module(part).isfinite(part)
             if bad.any():

@@ -1,0 +1,450 @@
+"""One loop trains with every optimizer: each step hands it a closure that computes loss and
+gradient, and where and how often to call that is the optimizer's own business.
+
+    history = fit(model, cross_entropy, optimizer, batches, epochs=10, validation=(x_test, y_test))
+    print(history)
+"""
+
+import contextlib
+import itertools
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_opt import backend
+from tinygrad_opt.autograd import detect_anomaly, no_grad
+from tinygrad_opt.backend import Array, array_module
+from tinygrad_opt.data.checks import samples, whole
+from tinygrad_opt.nn import Module
+from tinygrad_opt.tensor import Tensor
+
+CHUNK = 1024  # samples at once where nothing is trained
+REDRAW = 0.25  # seconds between two drawings of the progress bar, each of which reads one loss
+
+
+class Seen(NamedTuple):
+    """A batch as the loop saw it; on a GPU, loss and hits stay there until somebody reads them."""
+
+    loss: Any  # mean over the batch
+    samples: int
+    hits: Any  # how many of them were classified rightly, or None where there are no classes
+
+
+def _mean_loss(parts: Iterable[Seen]) -> float:
+    """The mean over all samples, which a mean of unequal batches' means is not."""
+    parts = list(parts)
+    total = sum(part.samples for part in parts)
+    return math.fsum(part.loss * (part.samples / total) for part in parts)
+
+
+def _accuracy(parts: Iterable[Seen]) -> float | None:
+    parts = list(parts)
+    if any(part.hits is None for part in parts):
+        return None
+    return int(sum(part.hits for part in parts)) / sum(part.samples for part in parts)
+
+
+# ---- what a run looked like ----------------------------------------------------------------------
+
+
+class Epoch(NamedTuple):
+    """The four figures of one epoch; None where there was nothing to measure."""
+
+    loss: float
+    accuracy: float | None
+    val_loss: float | None
+    val_accuracy: float | None
+
+
+class History:
+    """What a run looked like: one value an epoch, and one a step.
+
+    Attributes:
+        loss: a float an epoch, the mean over the samples of its batches, each as it was seen
+            (before the update that it led to).
+        accuracy: likewise, the share of samples whose largest score is that of their label; empty
+            where the targets are not integer labels (N,) of scores (N, C).
+        val_loss, val_accuracy: of the validation data at the end of each epoch; empty without.
+            An epoch that lacks what others have holds None.
+        step_loss: a float a step, those of an unfinished epoch included.
+        step_seconds: a float a step, from the forward pass to the end of the update. (On CuPy, the
+            time until the work was handed to the GPU.)
+        epochs: the four figures together, a named tuple an epoch.
+        smooth: over how many consecutive steps, weighted by samples, each value of `step_loss` is
+            averaged: that step and the smooth - 1 before it. This is a way of reading: nothing
+            recorded is lost, and it may be assigned at any time.
+    """
+
+    def __init__(self, smooth: int = 1):
+        self.smooth = smooth
+        self.epochs: list[Epoch] = []
+        self.step_seconds: list[float] = []
+        self._steps: list[list[Seen]] = []  # the batches of each step; several if accumulated
+        self._settled = 0  # steps whose numbers have been read from their device
+
+    loss = property(lambda self: self._column("loss"))
+    accuracy = property(lambda self: self._column("accuracy"))
+    val_loss = property(lambda self: self._column("val_loss"))
+    val_accuracy = property(lambda self: self._column("val_accuracy"))
+
+    @property
+    def smooth(self) -> int:
+        return self._smooth
+
+    @smooth.setter
+    def smooth(self, steps: int) -> None:
+        self._smooth = whole("History: smooth", steps, least=1)
+
+    @property
+    def step_loss(self) -> list[float]:
+        return [self.loss_at(step) for step in range(len(self._steps))]
+
+    def loss_at(self, step: int) -> float:
+        """`step_loss[step]`, without working out the others. On CuPy this waits for the GPU."""
+        self._settle()
+        first = max(0, step - self.smooth + 1)
+        return _mean_loss(itertools.chain(*self._steps[first : step + 1]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as lists of Python numbers, ready for `json.dumps`."""
+        names = "loss accuracy val_loss val_accuracy step_loss step_seconds smooth".split()
+        return {name: getattr(self, name) for name in names}
+
+    def __repr__(self) -> str:
+        count = f"History: {len(self.epochs)} epochs, {len(self._steps)} steps"
+        names = [name for name in Epoch._fields if self._column(name)]
+        rows = [f"{n:5}" + "".join(_cell(getattr(epoch, name), name) for name in names)
+                for n, epoch in enumerate(self.epochs, 1)]  # fmt: skip
+        if len(rows) > 12:
+            rows[5:-5] = ["  ..."]
+        head = ["epoch" + "".join(f"{name:>14}" for name in names)] if rows else []
+        return "\n".join([count, *head, *rows])
+
+    def _column(self, name: str) -> list[Any]:
+        values = [getattr(epoch, name) for epoch in self.epochs]
+        return [] if all(value is None for value in values) else values
+
+    def _add(self, parts: list[Seen], seconds: float) -> None:
+        self._steps.append(parts)
+        self.step_seconds.append(seconds)
+
+    def _close_epoch(self, first: int, val_loss: float | None, val_accuracy: float | None) -> None:
+        """The steps from `first` on were an epoch."""
+        self._settle()
+        parts = list(itertools.chain(*self._steps[first:]))
+        self.epochs.append(Epoch(_mean_loss(parts), _accuracy(parts), val_loss, val_accuracy))
+
+    def _settle(self) -> None:
+        """Bring what was recorded since last time to the host, in one go."""
+        news = self._steps[self._settled :]
+        losses = iter(_numbers([part.loss for parts in news for part in parts]))
+        hits = iter(_numbers([part.hits for parts in news for part in parts
+                              if part.hits is not None]))  # fmt: skip
+        for parts in news:
+            parts[:] = [Seen(next(losses), n, None if hit is None else next(hits))
+                        for _, n, hit in parts]  # fmt: skip
+        self._settled = len(self._steps)
+
+
+def _cell(value: float | None, name: str) -> str:
+    if value is None:
+        return f"{'-':>14}"
+    return f"{value:14.2%}" if name.endswith("accuracy") else f"{value:14.4g}"
+
+
+def _numbers(scalars: list[Array]) -> list:
+    """0-d arrays as Python numbers: one wait for the GPU, however many there are."""
+    return backend.host(array_module(scalars[0]).stack(scalars)).tolist() if scalars else []
+
+
+# ---- the loop ------------------------------------------------------------------------------------
+
+
+def fit(
+    model: Callable[[Any], Tensor],
+    loss: Callable[[Tensor, Any], Tensor],
+    optimizer: Any,
+    batches: Iterable[tuple[Any, Any]],
+    epochs: int,
+    accumulate: int = 1,
+    smooth: int = 1,
+    validation: tuple[Any, Any] | None = None,
+    *,
+    history: History | None = None,
+    progress: bool | None = None,
+    label: str = "training",
+) -> History:
+    """Train `model` in place, and tell how it went.
+
+    A step is `optimizer.step(closure)`, where the closure zeroes the gradients, runs model and loss
+    forward, and walks backward. Without accumulation that is, bit for bit,
+
+        for x, y in batches:
+            optimizer.zero_grad()
+            with optimizer.look_ahead():
+                loss(model(x), y).backward()
+            optimizer.step()
+
+    Args:
+        model: a Module, or any function from a batch's x to a prediction.
+        loss: from (prediction, y) to one number, the *mean* over the samples.
+        optimizer: of tg.optim, over parameters of the model.
+        batches: (x, y) pairs, one sample a row: a `Batches`, a list, anything that can be iterated
+            once an epoch.
+        epochs: how many, 0 or more.
+        accumulate: one update from so many consecutive batches: the gradient is that of all their
+            samples together, also where the batches differ in size. What is left at the end of an
+            epoch (7 batches, accumulate=3: one) makes a smaller update of its own.
+        smooth: average the *reported* loss of a step over so many consecutive steps. It changes
+            what `History.step_loss` says and nothing else; the weights move after every batch.
+        validation: (x, y) arrays, evaluated at the end of each epoch in evaluation mode, without
+            recording, and at most 1,024 samples at once.
+        history: go on with this one (of an earlier call, or one of your own, which then is there
+            after an interrupt too) instead of a new one. Its `smooth` becomes the one given here.
+        progress: True for a progress bar on stderr, False for none, None for one where stderr is a
+            terminal. It reads the loss four times a second at most.
+        label: what stands before the bar.
+
+    Returns:
+        The History. The model ends in the mode, training or evaluation, in which it came; in
+        between, a model that came in evaluation mode is switched to training as a whole.
+
+    Raises:
+        FloatingPointError: a loss or gradient that is NaN or infinite, telling the step, the last
+            finite loss, the learning rate and the op; weights and optimizer are as they were before
+            that step.
+        ValueError: a count out of its range; an optimizer that holds none of the model's
+            parameters; validation or batches that are not pairs; no batches.
+        TypeError: a loss that is not one number; an iterator for several epochs.
+
+    An interrupt (Ctrl-C) passes through and leaves the weights of the last whole step.
+    """
+    epochs = whole("fit: epochs", epochs)
+    accumulate = whole("fit: accumulate", accumulate, least=1)
+    smooth = whole("fit: smooth", smooth, least=1)
+    if epochs > 1 and isinstance(batches, Iterator):
+        raise TypeError(
+            f"fit: batches is an iterator ({type(batches).__name__}), used up after one of the "
+            f"{epochs} epochs: pass a Batches, or a list of (x, y) pairs"
+        )
+    _check_owner(model, optimizer)
+    held_out = None if validation is None else _held_out(validation)
+    history = History() if history is None else history
+    history.smooth = smooth
+    with _mode(model, training=True), _Bar(history, progress, label, batches, epochs) as bar:
+        for epoch in range(epochs):
+            first, pairs = len(history._steps), iter(batches)
+            while group := [_pair(item) for item in itertools.islice(pairs, accumulate)]:
+                started = time.perf_counter()
+                try:
+                    parts = _step(model, loss, optimizer, group)
+                except FloatingPointError as error:
+                    raise FloatingPointError(_told(error, history, optimizer, epoch)) from error
+                history._add(parts, time.perf_counter() - started)
+                bar.advance(epoch, len(group))
+            if len(history._steps) == first:
+                raise ValueError(f"fit: epoch {epoch + 1} has no batches")
+            val = (None, None) if held_out is None else _evaluated(model, loss, *held_out)
+            history._close_epoch(first, *val)
+    return history
+
+
+def _step(model: Callable, loss: Callable, optimizer: Any, group: list[tuple]) -> list[Seen]:
+    """One update from the mean gradient over all samples of a group of batches."""
+    sizes = [len(x) for x, _ in group]
+    calls: list[list[Seen]] = []
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        parts, mean = [], None
+        for (x, y), n in zip(group, sizes):
+            prediction = model(x)
+            value = loss(prediction, y)
+            _check_loss(value, model, loss, x, y)
+            share = n / sum(sizes)
+            (value if len(group) == 1 else value * share).backward()
+            parts.append(Seen(value.data.reshape(()), n, _hits(prediction, y)))
+            part = value.detach() * share
+            mean = part if mean is None else mean + part
+        calls.append(parts)
+        return mean  # type: ignore[return-value]
+
+    optimizer.step(closure)
+    return calls[0]  # of several calls, the first is the one for the weights as they stood
+
+
+def evaluate(
+    model: Callable[[Any], Tensor], loss: Callable[[Tensor, Any], Tensor], x: Any, y: Any
+) -> tuple[float, float | None]:
+    """The mean loss over all samples, and the share classified rightly.
+
+    Args:
+        model, loss: as for `fit`; the model is in evaluation mode meanwhile, nothing is recorded.
+        x, y: arrays, one sample a row, seen 1,024 rows at a time.
+
+    Returns:
+        (loss, accuracy); accuracy is None unless y are integer labels (N,) of scores (N, C).
+
+    Raises:
+        ValueError: x and y of different length, none at all, or NaN among them.
+    """
+    return _evaluated(model, loss, *_held_out((x, y)))
+
+
+def _evaluated(model: Callable, loss: Callable, x: Array, y: Array) -> tuple[float, float | None]:
+    parts = []
+    with _mode(model, training=False), no_grad():
+        for start in range(0, len(x), CHUNK):
+            rows = slice(start, start + CHUNK)
+            prediction = model(x[rows])
+            value = loss(prediction, y[rows]).item()
+            parts.append(Seen(value, len(x[rows]), _hits(prediction, y[rows])))
+    return _mean_loss(parts), _accuracy(parts)
+
+
+def _hits(prediction: Any, y: Any) -> Any:
+    """How many rows of scores (N, C) are largest at their integer label, as a 0-d array; else
+    None."""
+    labels = y.data if isinstance(y, Tensor) else y if backend.is_array(y) else np.asarray(y)
+    if labels.dtype.kind not in "iu" or labels.ndim != 1 or prediction.ndim != 2:
+        return None
+    scores = prediction.data if isinstance(prediction, Tensor) else prediction
+    return (scores.argmax(axis=1) == backend.to(labels, backend.name_of(scores))).sum()
+
+
+@contextlib.contextmanager
+def _mode(model: Any, training: bool) -> Iterator[None]:
+    """The model in training or evaluation mode; each of its modules as it was afterwards.
+
+    A model that trains already is left alone, so that a part of it that was frozen by `eval()`
+    stays frozen.
+    """
+    modules = list(model.modules()) if isinstance(model, Module) else []
+    before = [module.training for module in modules]
+    if modules and not (training and model.training):
+        model.train() if training else model.eval()
+    try:
+        yield
+    finally:
+        for module, flag in zip(modules, before):
+            module.training = flag
+
+
+# ---- what can be wrong ---------------------------------------------------------------------------
+
+
+def _check_owner(model: Any, optimizer: Any) -> None:
+    if not isinstance(model, Module):
+        return
+    theirs = {id(t) for group in optimizer.groups for t in group["params"]}
+    if not any(id(t) in theirs for t in model.parameters()):
+        raise ValueError(
+            f"fit: {type(optimizer).__name__} holds none of the parameters of this "
+            f"{type(model).__name__}: make it from model.parameters() or model.named_parameters(), "
+            "after any model.to() or model.astype()"
+        )
+
+
+def _pair(item: Any) -> tuple[Any, Any]:
+    if not isinstance(item, (tuple, list)) or len(item) != 2:
+        what = f"{len(item)} parts" if isinstance(item, (tuple, list)) else type(item).__name__
+        raise ValueError(f"fit: each batch is a pair (x, y), not {what}")
+    return item[0], item[1]
+
+
+def _held_out(validation: Any) -> tuple[Array, Array]:
+    """Samples and targets, checked, on the current backend."""
+    if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+        what = type(validation).__name__
+        raise ValueError(f"validation is a pair (x, y) of arrays, not {what}")
+    x, y = samples("validation: x", validation[0]), samples("validation: y", validation[1])
+    if len(x) != len(y):
+        raise ValueError(f"validation: x has {len(x)} samples, y has {len(y)}: each x needs its y")
+    return backend.asarray(x), backend.asarray(y)
+
+
+def _check_loss(value: Any, model: Callable, loss: Callable, x: Any, y: Any) -> None:
+    if not isinstance(value, Tensor) or value.size != 1:
+        what = f"shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"fit: loss(prediction, y) is one number, the mean of a batch, not {what}")
+    # A loss on a GPU is not waited for here: its NaN reaches the gradient, which step() checks.
+    if backend.name_of(value.data) == "numpy" and not math.isfinite(value.item()):
+        raise FloatingPointError(f"the loss is {value.item()}: {_culprit(model, loss, x, y)}")
+
+
+def _culprit(model: Callable, loss: Callable, x: Any, y: Any) -> str:
+    """The op that first made a NaN or inf, and the line that called it, found by running again."""
+    try:
+        with np.errstate(all="ignore"), no_grad(), detect_anomaly():
+            loss(model(x), y)
+    except FloatingPointError as error:
+        return str(error)
+    return "no op makes it of finite numbers, so it stands in the weights or in the batch"
+
+
+def _told(error: FloatingPointError, history: History, optimizer: Any, epoch: int) -> str:
+    """What went wrong, when, after what, at which learning rate."""
+    steps = len(history._steps)
+    last = f"the last finite loss was {history.loss_at(steps - 1):.6g}" if steps else "no loss yet"
+    rates = [group["lr"] for group in optimizer.groups]
+    rates = [rate(optimizer.t) if callable(rate) else rate for rate in rates]
+    shown = ", ".join(f"{rate:g}" for rate in dict.fromkeys(rates))
+    return (
+        f"{error}. This was step {optimizer.t} (the first is 0), in epoch {epoch + 1}; {last}; the "
+        f"learning rate is {shown}. Weights and optimizer are as they were before this step"
+    )
+
+
+# ---- the progress bar ----------------------------------------------------------------------------
+
+
+class _Bar:
+    """A progress bar on stderr. Without a thread of its own: it is drawn between two steps."""
+
+    def __init__(self, history: History, shown: bool | None, label: str, batches: Any, epochs: int):
+        self.history, self.epochs, self.epoch, self.done = history, epochs, 0, 0
+        self.bar: Any = None
+        self.due = 0.0
+        if shown is None:
+            shown = sys.stderr is not None and sys.stderr.isatty()
+        if shown and epochs:
+            self.bar = _make_bar()
+            total = len(batches) * epochs if hasattr(batches, "__len__") else None
+            self.task = self.bar.add_task(label, total=total, epoch="", loss="")
+
+    def __enter__(self) -> "_Bar":
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def advance(self, epoch: int, batches: int) -> None:
+        self.epoch, self.done = epoch, self.done + batches
+        if self.bar is not None and time.monotonic() >= self.due:
+            self._draw()
+            self.due = time.monotonic() + REDRAW
+
+    def _draw(self) -> None:
+        loss = self.history.loss_at(len(self.history._steps) - 1)
+        self.bar.update(self.task, completed=self.done, loss=f"loss {loss:.4g}",
+                        epoch=f"epoch {self.epoch + 1}/{self.epochs}")  # fmt: skip
+        self.bar.refresh()
+
+    def __exit__(self, *exc_info) -> None:
+        if self.bar is not None:
+            if self.done:
+                self._draw()
+            self.bar.stop()
+
+
+def _make_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    names = "description", "fields[epoch]", "fields[loss]"
+    text = [TextColumn(f"{{task.{name}}}", markup=False) for name in names]
+    columns = text[0], BarColumn(), *text[1:], TimeRemainingColumn()
+    return Progress(*columns, console=Console(stderr=True), auto_refresh=False)
