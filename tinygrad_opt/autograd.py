@@ -15,30 +15,72 @@ import itertools
 import operator
 import sys
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinygrad_opt import backend
+from tinygrad_opt import anomaly, backend
 from tinygrad_opt.backend import Array, array_module
-from tinygrad_opt.tensor import Tensor, _node, check_differentiable
+from tinygrad_opt.tensor import Tensor, make_node
+
+# ---- modes ---------------------------------------------------------------------------------------
 
 
 class _Mode(threading.local):
-    recording = True  # False inside no_grad()
-    anomaly = False  # True inside detect_anomaly()
+    recording = True
+    anomaly = False
 
 
 _mode = _Mode()
+
+
+class _mode_set(contextlib.ContextDecorator):
+    """One flag of this thread's mode, set for the length of a block or of a decorated function."""
+
+    flag: str
+    value: bool
+
+    def __enter__(self):
+        self.before = [*getattr(self, "before", []), getattr(_mode, self.flag)]
+        setattr(_mode, self.flag, self.value)
+        return self
+
+    def __exit__(self, *exc_info):
+        setattr(_mode, self.flag, self.before.pop())
+
+    def _recreate_cm(self):  # each call of a decorated function, in whatever thread, has its own
+        return type(self)()
+
+
+class no_grad(_mode_set):
+    """Record nothing in this block (or decorated function): results do not require a gradient."""
+
+    flag, value = "recording", False
+
+
+class detect_anomaly(_mode_set):
+    """Find where a NaN or inf is born, and what edited saved data. Slow: for hunting bugs only.
+
+    Inside the block, the first op that makes a non-finite result of finite inputs raises
+    FloatingPointError with the op and the line of your code that called it; in the walk, so does
+    the first VJP that gives a non-finite cotangent. What each op saved is fingerprinted, so that
+    `backward()` refuses even an edit through a NumPy view of `.data`, which no setter sees.
+    """
+
+    flag, value = "anomaly", True
+
+
+def is_recording() -> bool:
+    """Whether ops are recorded in this thread: False inside `no_grad()`."""
+    return _mode.recording
+
 
 # ---- defining ops --------------------------------------------------------------------------------
 
 
 def primitive(forward: Callable) -> Any:
-    """Lift `forward`, a function on arrays, to an op: arrays in, arrays out; Tensors in, Tensors
+    """Lift `forward`, a function on arrays, to an op: arrays in, arrays out; Tensors in, a Tensor
     out.
 
     `op.defvjp(vjp₁, vjp₂, ...)` gives the derivatives, one VJP an argument (None where there is
@@ -49,7 +91,7 @@ def primitive(forward: Callable) -> Any:
     """
 
     def lifted(*args, **kwargs):
-        traced = needs_grad = False
+        traced = needs_grad = converted = False
         values = []
         try:
             for a in args:
@@ -60,10 +102,10 @@ def primitive(forward: Callable) -> Any:
                         needs_grad = True
                     a = a._data
                 elif kind in _WEAK or (kind is np.ndarray and not a.ndim):
-                    a = _constant(a)
+                    a, converted = _constant(a), True
                 values.append(a)
             for a in kwargs.values():
-                if type(a) is Tensor:
+                if type(a) is Tensor:  # given by keyword, it is an input like any other
                     return op(*_positional(forward, args, kwargs))
             if not traced:
                 return forward(*args, **kwargs)
@@ -71,17 +113,19 @@ def primitive(forward: Callable) -> Any:
             if y.dtype.kind == "c":
                 raise TypeError("complex numbers are not supported")
         except Exception as error:
-            raise _named(error, op.__name__, values) from error
+            raise anomaly.retold(error, op.__name__, values) from error
         if isinstance(y, np.generic):  # NumPy turns 0-d results into scalars
             y = np.asarray(y)
-        if needs_grad and _mode.recording:
+        if needs_grad and op.vjps is not None and _mode.recording:
             if len(args) > len(op.vjps):
-                _check_differentiable_arguments(op, args)
-            t = _node(y, True, op, args, kwargs)
+                _check_rest(op, args)
+            if converted:
+                args = tuple(a if type(a) is Tensor else v for a, v in zip(args, values))
+            t = make_node(y, True, op, args, kwargs)
         else:
-            t = _node(y, False, None, (), {})
+            t = make_node(y)
         if _mode.anomaly:
-            _remember(t, op, values)
+            anomaly.note(t, op, values)
         return t
 
     op: Any = functools.update_wrapper(lifted, forward)
@@ -93,22 +137,9 @@ def primitive(forward: Callable) -> Any:
 
 
 def nondifferentiable(forward: Callable) -> Any:
-    """Lift `forward` like `primitive`, for ops whose results (bools, indices) have no
-    derivative."""
-
-    def op(*args, **kwargs):
-        values = [a._data if type(a) is Tensor else a for a in args]
-        kwargs = {k: a._data if type(a) is Tensor else a for k, a in kwargs.items()}
-        traced = any(type(a) is Tensor for a in args)
-        try:
-            y = forward(*values, **kwargs)
-        except Exception as error:
-            raise _named(error, op.__name__, values) from error
-        if not traced:
-            return y
-        return _node(np.asarray(y) if isinstance(y, np.generic) else y, False, None, (), {})
-
-    functools.update_wrapper(op, forward)
+    """Lift `forward` to an op whose results (bools, indices) have no derivative."""
+    op = primitive(forward)
+    op.vjps = None
     return op
 
 
@@ -134,46 +165,16 @@ def _constant(a: Any) -> Any:
     return backend.asarray(a) if type(a) is list else a.item()
 
 
-def _check_differentiable_arguments(op: Any, args: tuple) -> None:
-    for n, a in enumerate(args[len(op.vjps) :], start=len(op.vjps)):
-        if type(a) is Tensor and a.requires_grad:
-            raise _no_vjp(op, n)
-
-
-_PLAIN = (bool, int, float, str, tuple, slice, type(Ellipsis), np.dtype)  # beside arrays
-
-
 def _positional(forward: Callable, args: tuple, kwargs: dict) -> tuple:
-    """All arguments in order, so that a Tensor given by keyword is an input like any other."""
     bound = inspect.signature(forward).bind(*args, **kwargs)
     bound.apply_defaults()
     return bound.args
 
 
-def _named(error: Exception, name: str, values: list) -> Exception:
-    """The error of an array library, retold with the op, its shapes and the cure."""
-    arrays = [v for v in values if backend.is_array(v)]
-    if len({backend.name_of(v) for v in arrays}) > 1:
-        return TypeError(
-            f"{name}: a NumPy array meets a CuPy array. Move one of them, with "
-            '.to("cupy") or .to("numpy")'
-        )
-    text = str(error)
-    if text.startswith(f"{name}: "):
-        return error
-    for n, v in enumerate(values):
-        foreign = not isinstance(v, _PLAIN) and not backend.is_array(v)
-        if foreign and (v is not None or isinstance(error, TypeError)):
-            return TypeError(f"{name}: cannot take a {type(v).__name__} as argument {n} ({text})")
-    if isinstance(error, AttributeError):
-        return TypeError(f"{name}: wants an array or Tensor ({text})")
-    if "broadcast" in text and len(arrays) > 1:
-        shapes = " and ".join(str(v.shape) for v in arrays)
-        return ValueError(f"{name}: shapes {shapes} do not broadcast")
-    for kind in (ValueError, TypeError, IndexError, NotImplementedError):
-        if isinstance(error, kind):
-            return kind(f"{name}: {text}")
-    return error
+def _check_rest(op: Any, args: tuple) -> None:
+    for n, a in enumerate(args[len(op.vjps) :], start=len(op.vjps)):
+        if type(a) is Tensor and a.requires_grad:
+            raise anomaly.no_derivative(op, n)
 
 
 # ---- the walk ------------------------------------------------------------------------------------
@@ -204,18 +205,15 @@ def graph_of(root: Tensor) -> list[Tensor]:
         if t.op is None:
             continue
         if t.inputs is None:
-            raise RuntimeError(
-                f"the graph through {t.op.__name__} was already walked and released by backward(): "
-                "run the forward pass again, or call backward(retain_graph=True) the first time"
-            )
+            raise anomaly.released(t)
         if t.written > t.index:
-            raise _edited(t, "result")
+            raise anomaly.edited(t, "the result")
         if t.origin is not None:
-            _check_fingerprints(t)
+            anomaly.check_saved(t)
         for x in t.inputs:
             if type(x) is Tensor:
                 if x.written > t.index:
-                    raise _edited(t, "input")
+                    raise anomaly.edited(t, "an input")
                 if x.requires_grad and x not in seen:
                     seen.add(x)
                     stack.append(x)
@@ -230,13 +228,12 @@ def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool
 
         b = a + a;  c = b + b          a ──2──▶ b ──2──▶ c
 
-    Going a-first through c's two edges, b would pass on c̄ once when half of its own cotangent is
-    still to come. Every consumer is newer than what it consumes, so in the order of creation,
-    reversed, c̄ = 1 is finished before b, and b̄ = 2 before a, and ā = 4.
+    Were b visited after the first of c's two edges, it would pass on half of its cotangent, and a
+    would get 2 or, visited again, 6. Every consumer is newer than what it consumes, so in the order
+    of creation, reversed, c̄ = 1 is complete before c is visited, b̄ = 2 before b, and ā = 4.
 
     Cotangents live in a dict that the walk pops, not on the tensors: it can be repeated, and
-    nothing is left on inner nodes. Sums are formed out of place, so that no two cotangents share
-    memory.
+    nothing is left on inner nodes. Sums are formed out of place, for two tensors may share one.
     """
     cotangents = {order[0]: cotangent}
     for t in order:
@@ -247,10 +244,10 @@ def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool
             y, args = t, t.inputs
         else:
             y, args = t._data, [a._data if type(a) is Tensor else a for a in t.inputs]
-        for x, vjp in zip(t.inputs, t.op.vjps):
+        for n, (x, vjp) in enumerate(zip(t.inputs, t.op.vjps)):
             if type(x) is Tensor and x.requires_grad:
                 if vjp is None:
-                    raise _no_vjp(t.op, next(n for n, a in enumerate(t.inputs) if a is x))
+                    raise anomaly.no_derivative(t.op, n)
                 gx = vjp(g, y, *args, **t.kwargs)
                 data = x._data
                 if gx.shape != data.shape:
@@ -258,7 +255,7 @@ def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool
                 if gx.dtype is not data.dtype and gx.dtype != data.dtype:  # promoted by the op
                     gx = gx.astype(data.dtype)
                 if t.origin is not None:
-                    _check_cotangent(t, gx)
+                    anomaly.check_cotangent(t, n, gx)
                 cotangents[x] = cotangents[x] + gx if x in cotangents else gx
     return cotangents
 
@@ -279,7 +276,7 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
     order, g = _prepare(self, cotangent)
     cotangents = walk(order, g)
     for leaf in order:
-        if leaf.op is None and leaf in cotangents:
+        if leaf.op is None:
             if leaf._grad is None:
                 leaf._grad = array_module(leaf._data).array(cotangents[leaf])
             else:
@@ -309,19 +306,17 @@ def grad(y: Tensor, xs: Any, cotangent: Any = None, create_graph: bool = False) 
         raise TypeError(f"grad: xs is a Tensor or a list of Tensors, not {xs!r}")
     for x in targets:
         if not x.requires_grad:
-            raise RuntimeError(
-                f"grad: {x!r} does not require a gradient; make it Tensor(..., requires_grad=True)"
-            )
+            raise RuntimeError(f"grad: {x!r} does not require a gradient: requires_grad=True")
     order, g = _prepare(y, cotangent, create_graph)
     cotangents = walk(order, g, set(targets), create_graph)
     grads = []
     for x in targets:
         xp = array_module(x._data)
-        gx = cotangents.get(x)
-        if not create_graph:
-            grads.append(xp.zeros_like(x._data) if gx is None else xp.array(gx))
-        else:  # a copy of its own for each: two targets may share one cotangent
-            grads.append(Tensor(xp.zeros_like(x._data)) if gx is None else gx * 1)
+        gx = cotangents[x] if x in cotangents else xp.zeros_like(x._data)
+        if not create_graph:  # a copy of its own for each: two targets may share one cotangent
+            grads.append(xp.array(gx))
+        else:
+            grads.append(gx * 1 if isinstance(gx, Tensor) else Tensor(gx))
     return grads[0] if isinstance(xs, Tensor) else grads
 
 
@@ -333,16 +328,17 @@ def hvp(f: Callable, xs: Sequence, vs: Sequence) -> list[Array]:
     """
     if isinstance(xs, Tensor) or isinstance(vs, Tensor) or len(xs) != len(vs):
         raise ValueError("hvp: xs and vs are two lists of the same length")
-    inputs = [x if type(x) is Tensor and x.requires_grad else _lifted(x) for x in xs]
-    first = grad(f(*inputs), inputs, create_graph=True)
-    zeros = [array_module(x._data).zeros_like(x._data) for x in inputs]
-    pairs = [(gx, _cotangent_of(gx, v)) for gx, v in zip(first, vs, strict=True)]
-    slope = functools.reduce(operator.add, [(gx * v).sum() for gx, v in pairs])
-    return grad(slope, inputs) if slope.requires_grad else zeros
-
-
-def _lifted(x: Any) -> Tensor:
-    return Tensor(x.data if type(x) is Tensor else x, requires_grad=True)
+    inputs = [
+        x if isinstance(x, Tensor) and x.requires_grad
+        else Tensor(x.data if isinstance(x, Tensor) else x, requires_grad=True)
+        for x in xs
+    ]  # fmt: skip
+    gradients = grad(f(*inputs), inputs, create_graph=True)
+    slopes = [(g * _cotangent_of(g, v)).sum() for g, v in zip(gradients, vs)]
+    slope = functools.reduce(operator.add, slopes)
+    if not slope.requires_grad:  # f is linear
+        return [array_module(x._data).zeros_like(x._data) for x in inputs]
+    return grad(slope, inputs)
 
 
 def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[list[Tensor], Any]:
@@ -351,8 +347,8 @@ def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[lis
         raise TypeError(f"only a Tensor has a graph to walk, not a {type(y).__name__}")
     if not y.requires_grad:
         raise RuntimeError(
-            f"nothing below this tensor requires a gradient ({y!r}): give a leaf requires_grad=True"
-            ", and compute the result outside no_grad() and without detach()"
+            f"nothing below this tensor requires a gradient ({y!r}): give a leaf "
+            "requires_grad=True, and compute the result outside no_grad() and without detach()"
         )
     if cotangent is None:
         if y.size != 1:
@@ -374,119 +370,6 @@ def _cotangent_of(y: Tensor, cotangent: Any) -> Array:
         g = backend.to(np.asarray(g), backend.name_of(y._data))
     if g.shape != y.shape:
         raise ValueError(f"a cotangent of shape {g.shape} for a result of shape {y.shape}")
-    if g.dtype.kind in "fiu" and g.dtype != y.dtype:
+    if g.dtype != y.dtype and g.dtype.kind in "fiu":
         g = g.astype(y.dtype)
     return y._like(g, "cotangent")
-
-
-def _edited(t: Tensor, what: str) -> RuntimeError:
-    return RuntimeError(
-        f"the data of an {what} of {t.op.__name__} was edited between forward and backward"
-        if what == "input"
-        else f"the result of {t.op.__name__} was edited between forward and backward: its gradient "
-        "would be that of other numbers. Edit before the forward pass or after backward()"
-    )
-
-
-def _no_vjp(op: Any, n: int) -> TypeError:
-    if not op.vjps:
-        return TypeError(f"{op.__name__} has no derivatives yet: give them with defvjp(...)")
-    return TypeError(f"{op.__name__} has no derivative with respect to argument {n}: detach() it")
-
-
-# ---- modes ---------------------------------------------------------------------------------------
-
-
-class _mode_set(contextlib.ContextDecorator):
-    """Set one flag of this thread's mode for the length of a block or of a decorated function."""
-
-    flag: str
-    value: bool
-
-    def __enter__(self):
-        self.previous = [*getattr(self, "previous", []), getattr(_mode, self.flag)]
-        setattr(_mode, self.flag, self.value)
-        return self
-
-    def __exit__(self, *exc_info):
-        setattr(_mode, self.flag, self.previous.pop())
-
-
-class no_grad(_mode_set):
-    """Record nothing in this block (or decorated function): results do not require a gradient."""
-
-    flag, value = "recording", False
-
-
-class detect_anomaly(_mode_set):
-    """Find where a NaN or inf is born, and what edited saved data. Slow: for hunting bugs only.
-
-    Inside the block, the first op whose finite inputs give a non-finite result raises
-    FloatingPointError with the op and the line of your code that called it; in the walk, so does
-    the first VJP that gives a non-finite cotangent. What each op saved is fingerprinted, so that an
-    edit through an alias (a NumPy view of `.data`), which no setter sees, is refused by
-    `backward()`.
-    """
-
-    flag, value = "anomaly", True
-
-
-def is_recording() -> bool:
-    """Whether ops are recorded in this thread: False inside `no_grad()`."""
-    return _mode.recording
-
-
-_PACKAGE = str(Path(__file__).parent)
-
-
-def _users_line() -> str:
-    """file:line of the innermost frame that is not of this package."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-def _finite(x: Any) -> bool:
-    x = x._data if type(x) is Tensor else x
-    if isinstance(x, float):
-        return x - x == 0
-    if not hasattr(x, "dtype") or x.dtype.kind != "f":
-        return True
-    return bool(array_module(x).isfinite(x).all())
-
-
-def _fingerprint(x: Any) -> int | None:
-    return zlib.crc32(backend.host(x).tobytes()) if backend.is_array(x) else None
-
-
-def _remember(t: Tensor, op: Any, values: list) -> None:
-    line = _users_line()
-    if not _finite(t._data) and all(_finite(v) for v in values):
-        raise FloatingPointError(f"{op.__name__} made a NaN or inf of finite inputs, at {line}")
-    if t.op is not None:
-        t.origin = line, [_fingerprint(v) for v in (t._data, *values)]
-
-
-def _check_fingerprints(t: Tensor) -> None:
-    line, before = t.origin
-    values = [a._data if type(a) is Tensor else a for a in (t, *t.inputs)]
-    for what, old, value in zip(itertools.chain(["result"], itertools.repeat("input")),
-                                before, values):  # fmt: skip
-        new = _fingerprint(value)
-        if old is not None and new is not None and new != old:
-            error = _edited(t, what)
-            raise RuntimeError(f"{error} (the op was called at {line})")
-
-
-def _check_cotangent(t: Tensor, gx: Any) -> None:
-    if not _finite(gx):
-        raise FloatingPointError(
-            f"the VJP of {t.op.__name__}, called at {t.origin[0]}, made a NaN or inf"
-        )
-
-
-__all__ = [
-    "check_differentiable", "detect_anomaly", "grad", "hvp", "is_recording", "no_grad",
-    "nondifferentiable", "primitive", "unbroadcast",
-]  # fmt: skip

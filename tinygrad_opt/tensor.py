@@ -151,7 +151,7 @@ class Tensor:
 
     def detach(self) -> "Tensor":
         """A leaf that shares the data and knows nothing of the graph."""
-        return _node(self._data, False, None, (), {})
+        return make_node(self._data)
 
     def __len__(self) -> int:
         if not self._data.ndim:
@@ -247,7 +247,8 @@ class Tensor:
         broadcast_to = flip = roll = pad = take = take_along_axis = astype = to = flatten = _op
 
 
-def _node(data: Array, requires_grad: bool, op: Any, inputs: tuple | None, kwargs: dict) -> Tensor:
+def make_node(data: Array, requires_grad: bool = False, op: Any = None, inputs: tuple = (),
+              kwargs: Any = None) -> Tensor:  # fmt: skip
     """The bare constructor behind every op: no checks, no conversion."""
     t = Tensor.__new__(Tensor)
     t._data, t._grad, t.requires_grad = data, None, requires_grad
@@ -257,7 +258,7 @@ def _node(data: Array, requires_grad: bool, op: Any, inputs: tuple | None, kwarg
 
 
 def _leaf(data: Array, requires_grad: bool, grad: Array | None) -> Tensor:
-    t = _node(data, requires_grad, None, (), {})
+    t = make_node(data, requires_grad)
     t._grad = grad
     return t
 

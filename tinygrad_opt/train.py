@@ -10,7 +10,7 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,6 +70,7 @@ class History:
             where the targets are not integer labels (N,) of scores (N, C).
         val_loss, val_accuracy: of the validation data at the end of each epoch; empty without.
             An epoch that lacks what others have holds None.
+        steps: how many steps there were.
         step_loss: a float a step, those of an unfinished epoch included.
         step_seconds: a float a step, from the forward pass to the end of the update. (On CuPy, the
             time until the work was handed to the GPU.)
@@ -92,6 +93,10 @@ class History:
     val_accuracy = property(lambda self: self._column("val_accuracy"))
 
     @property
+    def steps(self) -> int:
+        return len(self._steps)
+
+    @property
     def smooth(self) -> int:
         return self._smooth
 
@@ -101,7 +106,7 @@ class History:
 
     @property
     def step_loss(self) -> list[float]:
-        return [self.loss_at(step) for step in range(len(self._steps))]
+        return [self.loss_at(step) for step in range(self.steps)]
 
     def loss_at(self, step: int) -> float:
         """`step_loss[step]`, without working out the others. On CuPy this waits for the GPU."""
@@ -115,7 +120,7 @@ class History:
         return {name: getattr(self, name) for name in names}
 
     def __repr__(self) -> str:
-        count = f"History: {len(self.epochs)} epochs, {len(self._steps)} steps"
+        count = f"History: {len(self.epochs)} epochs, {self.steps} steps"
         names = [name for name in Epoch._fields if self._column(name)]
         rows = [f"{n:5}" + "".join(_cell(getattr(epoch, name), name) for name in names)
                 for n, epoch in enumerate(self.epochs, 1)]  # fmt: skip
@@ -235,9 +240,15 @@ def fit(
     held_out = None if validation is None else _held_out(validation)
     history = History() if history is None else history
     history.smooth = smooth
-    with _mode(model, training=True), _Bar(history, progress, label, batches, epochs) as bar:
+    total = len(batches) * epochs if isinstance(batches, Sized) else None
+    epoch = 0
+
+    def note() -> str:
+        return f"epoch {epoch + 1}/{epochs}  loss {history.loss_at(history.steps - 1):.4g}"
+
+    with _mode(model, training=True), Bar(progress, label, total) as bar:
         for epoch in range(epochs):
-            first, pairs = len(history._steps), iter(batches)
+            first, pairs = history.steps, iter(batches)
             while group := [_pair(item) for item in itertools.islice(pairs, accumulate)]:
                 started = time.perf_counter()
                 try:
@@ -245,8 +256,8 @@ def fit(
                 except FloatingPointError as error:
                     raise FloatingPointError(_told(error, history, optimizer, epoch)) from error
                 history._add(parts, time.perf_counter() - started)
-                bar.advance(epoch, len(group))
-            if len(history._steps) == first:
+                bar.advance(len(group), note)
+            if history.steps == first:
                 raise ValueError(f"fit: epoch {epoch + 1} has no batches")
             val = (None, None) if held_out is None else _evaluated(model, loss, *held_out)
             history._close_epoch(first, *val)
@@ -388,8 +399,9 @@ def _culprit(model: Callable, loss: Callable, x: Any, y: Any) -> str:
 
 def _told(error: FloatingPointError, history: History, optimizer: Any, epoch: int) -> str:
     """What went wrong, when, after what, at which learning rate."""
-    steps = len(history._steps)
-    last = f"the last finite loss was {history.loss_at(steps - 1):.6g}" if steps else "no loss yet"
+    last = "there was no loss before"
+    if history.steps:
+        last = f"the last finite loss was {history.loss_at(history.steps - 1):.6g}"
     rates = [group["lr"] for group in optimizer.groups]
     rates = [rate(optimizer.t) if callable(rate) else rate for rate in rates]
     shown = ", ".join(f"{rate:g}" for rate in dict.fromkeys(rates))
@@ -402,41 +414,45 @@ def _told(error: FloatingPointError, history: History, optimizer: Any, epoch: in
 # ---- the progress bar ----------------------------------------------------------------------------
 
 
-class _Bar:
-    """A progress bar on stderr. Without a thread of its own: it is drawn between two steps."""
+class Bar:
+    """A progress bar on stderr. It has no thread of its own: it is drawn between two steps, and
+    only then is the note beside it worked out (which on a GPU waits for a loss).
 
-    def __init__(self, history: History, shown: bool | None, label: str, batches: Any, epochs: int):
-        self.history, self.epochs, self.epoch, self.done = history, epochs, 0, 0
+    Args:
+        shown: True, False, or None for "where stderr is a terminal".
+        label: what stands before the bar.
+        total: how far it goes; None if nobody knows.
+    """
+
+    def __init__(self, shown: bool | None, label: str, total: int | None):
+        self.done, self.due = 0, 0.0
+        self.note: Callable[[], str] | None = None
         self.bar: Any = None
-        self.due = 0.0
         if shown is None:
             shown = sys.stderr is not None and sys.stderr.isatty()
-        if shown and epochs:
+        if shown and total != 0:
             self.bar = _make_bar()
-            total = len(batches) * epochs if hasattr(batches, "__len__") else None
-            self.task = self.bar.add_task(label, total=total, epoch="", loss="")
+            self.task = self.bar.add_task(label, total=total, note="")
 
-    def __enter__(self) -> "_Bar":
+    def __enter__(self) -> "Bar":
         if self.bar is not None:
             self.bar.start()
         return self
 
-    def advance(self, epoch: int, batches: int) -> None:
-        self.epoch, self.done = epoch, self.done + batches
+    def advance(self, by: int, note: Callable[[], str]) -> None:
+        self.done, self.note = self.done + by, note
         if self.bar is not None and time.monotonic() >= self.due:
             self._draw()
             self.due = time.monotonic() + REDRAW
 
     def _draw(self) -> None:
-        loss = self.history.loss_at(len(self.history._steps) - 1)
-        self.bar.update(self.task, completed=self.done, loss=f"loss {loss:.4g}",
-                        epoch=f"epoch {self.epoch + 1}/{self.epochs}")  # fmt: skip
+        note = "" if self.note is None else self.note()
+        self.bar.update(self.task, completed=self.done, note=note)
         self.bar.refresh()
 
     def __exit__(self, *exc_info) -> None:
         if self.bar is not None:
-            if self.done:
-                self._draw()
+            self._draw()
             self.bar.stop()
 
 
@@ -444,7 +460,7 @@ def _make_bar() -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    names = "description", "fields[epoch]", "fields[loss]"
-    text = [TextColumn(f"{{task.{name}}}", markup=False) for name in names]
-    columns = text[0], BarColumn(), *text[1:], TimeRemainingColumn()
-    return Progress(*columns, console=Console(stderr=True), auto_refresh=False)
+    label, note = (TextColumn(f"{{task.{name}}}", markup=False)
+                   for name in ("description", "fields[note]"))  # fmt: skip
+    return Progress(label, BarColumn(), note, TimeRemainingColumn(),
+                    console=Console(stderr=True), auto_refresh=False)  # fmt: skip

@@ -87,6 +87,8 @@ for _name, _symbol in _IN_PLACE.items():
     setattr(Tensor, f"__i{_name}__", _in_place(_BINARY[_name], _symbol))
 for _name, _op in _OTHER.items():
     setattr(Tensor, f"__{_name}__", _op)
+for _name in ("and", "or"):
+    setattr(Tensor, f"__r{_name}__", _OTHER[_name])
 Tensor.__setitem__ = _setitem  # type: ignore
 Tensor.__hash__ = object.__hash__  # type: ignore # __eq__ would have removed it
 

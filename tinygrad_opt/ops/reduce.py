@@ -244,8 +244,11 @@ def logsumexp(x, axis=None, keepdims=False):
 
 
 def _logsumexp_vjp(g, y, x, axis=None, keepdims=False):
-    y = spread(y, x, axis)
-    return spread(g, x, axis) * exp(x - where(y == -float("inf"), 0, y))
+    """The softmax, from x itself: exp(x - y) would magnify the rounding of a large y."""
+    xp = array_module(raw_array(x))
+    top = raw_array(x).max(axis=axis, keepdims=True)
+    e = exp(x - xp.where(xp.isfinite(top), top, 0))
+    return spread(g, x, axis) * _over(e, e.sum(axis=axis, keepdims=True))
 
 
 logsumexp.defvjp(_logsumexp_vjp)
