@@ -13,7 +13,8 @@ import torch
 import tinygrad_opt as tg
 
 inf, nan = math.inf, math.nan
-quiet = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, where a result is inf or NaN
+# NumPy warns where a result is inf or NaN; everywhere else here, a warning fails the test.
+quiet = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
 @pytest.fixture(params=["float32", "float64"])
@@ -25,8 +26,8 @@ def dtype(request):
 def agree(backend, dtype):
     """agree(f, inputs, value, gradients, torch_f): f, and torch's, have these values and slopes.
 
-    The slopes are weighted by a cotangent that is nowhere 1, elementwise or, for a scalar result, as
-    a whole; another kind of result gives functions of the cotangent as its `gradients`. Both walks
+    The slopes are weighted by a cotangent that is nowhere 1, elementwise or, for a scalar result,
+    as a whole; for another kind of result, `gradients` are functions of the cotangent. Both walks
     are asked, the one on raw arrays and the one that records itself.
     """
 
@@ -127,7 +128,7 @@ def test_huber_has_the_slope_delta_from_the_kink_on_and_0_at_0(agree):
 
 
 def test_huber_without_a_quadratic_part_is_refused_as_in_torch(agree):
-    """smooth_l1_loss(beta=0) means the absolute error; a Huber loss with delta = 0 is 0 everywhere."""
+    """smooth_l1_loss(beta=0) means the absolute error; a Huber loss with delta = 0 is just 0."""
     x = tg.Tensor([1.0, 2.0], requires_grad=True)
     with pytest.raises(ValueError, match="delta"):
         tg.huber_loss(x, [0.0, 0.0], delta=0)
@@ -277,8 +278,8 @@ def test_the_layer_norm_of_equal_values_is_0_with_the_gradient_0(agree):
 def test_zero_to_the_power_of_zero_is_1_and_flat_in_both(agree):
     """JAX has NaN for the base; DeZero and Chainer for x ** 0 with a plain number."""
     agree(tg.power, [0.0, 0.0], 1, [0, 0], torch.pow)
-    for zero in (0, 0.0):
-        agree(lambda x: x**zero, [[0.0, 2]], [1, 1], [[0, 0]], lambda x: x**zero)
+    agree(lambda x: x**0, [[0.0, 2]], [1, 1], [[0, 0]], lambda x: x**0)
+    agree(lambda x: x**0.0, [[0.0, 2]], [1, 1], [[0, 0]], lambda x: x**0.0)
 
 
 def test_zero_to_a_positive_power_is_flat_in_the_exponent(agree):
@@ -340,9 +341,8 @@ def test_the_double_where_cures_it(agree):
 
 
 def test_logsumexp_of_large_equal_scores_is_exact(agree):
-    """The naive form has inf."""
-    agree(tg.logsumexp, [[1000, 1000.0]], 1000 + math.log(2), [[0.5, 0.5]],
-          lambda x: torch.logsumexp(x, 0))  # fmt: skip
+    """Written out it has inf; PyTorch's gradient, exp(x - y), is off by 3e-5 in float32 here."""
+    agree(tg.logsumexp, [[1000, 1000.0]], 1000 + math.log(2), [[0.5, 0.5]])
     agree(tg.logsumexp, [[-1000, -1000.0]], -1000 + math.log(2), [[0.5, 0.5]])
 
 
@@ -398,7 +398,8 @@ def test_cross_entropy_of_an_empty_batch_is_an_error(labels):
 def test_binary_cross_entropy_of_logits_is_exact_on_the_wrong_side(agree):
     """PyTorch's BCE of probabilities clamps the loss at 100 and has gradients of ±5e11."""
     agree(
-        lambda x: tg.bce_with_logits(x, (x.detach() < 0).astype(x.dtype)), [[1000, -1000.0]], 1000, [[0.5, -0.5]],
+        lambda x: tg.bce_with_logits(x, (x.detach() < 0).astype(x.dtype)),
+        [[1000, -1000.0]], 1000, [[0.5, -0.5]],
         lambda x: torch.nn.functional.binary_cross_entropy_with_logits(x, (x < 0).to(x.dtype)),
     )  # fmt: skip
 
@@ -512,7 +513,7 @@ def test_float32_stays_float32_through_mean_max_maximum_and_where(backend, f):
     assert tg.grad(y, x, weights, create_graph=True).dtype == "float32"
 
 
-def test_two_tensors_of_different_precision_promote_and_each_gradient_comes_back_in_its_own(backend):
+def test_tensors_of_two_precisions_promote_and_each_gradient_comes_back_in_its_own(backend):
     """DeZero raises; a gradient left in float64 would break the float32 weight's update."""
     narrow = tg.Tensor(backend.array(np.array([1.5, 2], "float32")), requires_grad=True)
     wide = tg.Tensor(backend.array(np.array([3.0, 4])), requires_grad=True)
@@ -566,7 +567,7 @@ def test_a_float64_array_does_not_slip_into_a_float32_tensor(backend, slot):
 @pytest.mark.parametrize(
     ("dtype", "below", "above"), [("float16", 11, 12), ("float32", 88, 89), ("float64", 709, 710)]
 )
-def test_exp_overflows_where_its_dtype_ends_and_what_replaces_it_does_not(backend, dtype, below, above):
+def test_exp_overflows_where_its_dtype_ends_and_the_safe_forms_do_not(backend, dtype, below, above):
     """sigmoid, softplus, logsigmoid, logsumexp and tanh never form the large exponential."""
     x = tg.Tensor(backend.array(np.array([below, above], dtype)))
     assert np.isfinite(backend.host(tg.exp(x).data)).tolist() == [True, False]

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import strict_cupy
 
 import tinygrad_opt
 from tinygrad_opt.data import Batches
@@ -198,6 +199,13 @@ def test_batches_of_an_epoch_stay_on_the_backend_that_it_began_on_and_the_next_f
         assert all(isinstance(x, backend.xp.ndarray) for x, _ in epoch)
         assert all(type(x) is np.ndarray for x, _ in batches)
     assert all(isinstance(x, backend.xp.ndarray) for x, _ in batches)
+
+
+def test_no_batch_waits_for_the_gpu():
+    with strict_cupy.installed(), tinygrad_opt.use("cupy"):
+        batches = Batches(X, Y, B)
+        with strict_cupy.no_sync():
+            assert len(list(batches)) == 5
 
 
 @pytest.mark.parametrize("shuffle", [True, False])

@@ -169,7 +169,7 @@ def test_an_update_in_blocks_is_the_update_of_the_whole_bit_for_bit(make, size, 
 def test_parameters_and_gradients_are_views_into_one_vector_each_at_a_multiple_of_64():
     ws = [parameter((3, 4)), parameter((65,)), parameter(()), parameter((2, 1))]
     before = [w.numpy() for w in ws]
-    (flat,) = SGD(ws, lr=0.1)._flat[0]
+    (flat,) = SGD(ws, lr=0.1)._flat
     assert flat.offsets == [0, 64, 192, 256]
     assert flat.size == 320
     for w, old in zip(ws, before):
@@ -244,7 +244,7 @@ def test_mixed_dtypes_are_kept_in_vectors_of_their_own():
     optimizer = Momentum([w32, w64], lr=0.01)
     descend(optimizer, w64, steps=3)
     assert (w32.dtype, w64.dtype) == ("float32", "float64")
-    assert sorted(str(f.dtype) for f in optimizer._flat[0]) == ["float32", "float64"]
+    assert sorted(str(f.dtype) for f in optimizer._flat) == ["float32", "float64"]
     assert optimizer.memory() == {"v": 64 * 4 + 64 * 8}
 
 
@@ -484,7 +484,7 @@ def test_memory_counts_the_bytes_really_held():
     assert SGD([w], lr=0.1).memory() == {}
     optimizer = Momentum([w], lr=0.1)
     assert optimizer.memory() == {"v": 4 * 10048}  # 10,000 weights, padded to a multiple of 64
-    assert optimizer.memory()["v"] == optimizer._flat[0][0].slots["v"].nbytes
+    assert optimizer.memory()["v"] == optimizer._flat[0].slots["v"].nbytes
 
 
 def test_repr_is_one_line_that_tells_the_numbers():

@@ -6,6 +6,7 @@ inside `detect_anomaly()`, where each op leaves a note of the line that called i
 saved.
 """
 
+import os
 import sys
 import zlib
 from pathlib import Path
@@ -58,6 +59,11 @@ def released(t: Tensor) -> RuntimeError:
     )
 
 
+def place(t: Tensor, x: Tensor) -> int:
+    """Which argument of t's op x is, counted from 0."""
+    return next(n for n, a in enumerate(t.inputs) if a is x)
+
+
 def no_derivative(op: Any, n: int) -> TypeError:
     if not op.vjps:
         return TypeError(f"{op.__name__} has no derivatives yet: give them with defvjp(...)")
@@ -66,7 +72,7 @@ def no_derivative(op: Any, n: int) -> TypeError:
 
 # ---- the notes of the anomaly mode ---------------------------------------------------------------
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parent) + os.sep
 
 
 def note(t: Tensor, op: Any, values: list) -> None:
@@ -90,13 +96,17 @@ def check_saved(t: Tensor) -> None:
             raise edited(t, f"input {n - 1}" if n else "the result")
 
 
-def check_cotangent(t: Tensor, n: int, gx: Any) -> None:
-    """FloatingPointError if the VJP of t's op for input n gave a NaN or inf."""
+def check_cotangent(t: Tensor, x: Tensor, gx: Any) -> None:
+    """FloatingPointError if the VJP of t's op for its input x gave a NaN or inf."""
     if not _finite(gx._data if type(gx) is Tensor else gx):
-        raise FloatingPointError(
-            f"the VJP of {t.op.__name__} for argument {n} made a NaN or inf; the op was called at "
-            f"{t.origin[0]}"
-        )
+        raise bad_cotangent(t, x)
+
+
+def bad_cotangent(t: Tensor, x: Tensor) -> FloatingPointError:
+    return FloatingPointError(
+        f"the VJP of {t.op.__name__} for argument {place(t, x)} made a NaN or inf; the op was "
+        f"called at {t.origin[0]}"
+    )
 
 
 def _finite(x: Any) -> bool:

@@ -49,6 +49,11 @@ class _mode_set(contextlib.ContextDecorator):
     def __exit__(self, *exc_info):
         setattr(_mode, self.flag, self.before.pop())
 
+    def __call__(self, f):
+        if inspect.isgeneratorfunction(f):
+            raise TypeError(f"{type(self).__name__}: in a generator, write the `with` inside it")
+        return super().__call__(f)
+
     def _recreate_cm(self):  # each call of a decorated function, in whatever thread, has its own
         return type(self)()
 
@@ -91,24 +96,26 @@ def primitive(forward: Callable) -> Any:
     """
 
     def lifted(*args, **kwargs):
-        traced = needs_grad = converted = False
+        for a in kwargs.values():
+            if type(a) is Tensor:  # given by keyword, it is an input like any other
+                return op(*_positional(forward, args, kwargs))
+        for a in args:
+            if type(a) is Tensor:
+                break
+        else:
+            return forward(*args, **kwargs)
+        needs_grad = converted = False
         values = []
         try:
             for a in args:
                 kind = type(a)
                 if kind is Tensor:
-                    traced = True
-                    if a.requires_grad:
+                    if a._requires_grad:
                         needs_grad = True
                     a = a._data
                 elif kind in _WEAK or (kind is np.ndarray and not a.ndim):
                     a, converted = _constant(a), True
                 values.append(a)
-            for a in kwargs.values():
-                if type(a) is Tensor:  # given by keyword, it is an input like any other
-                    return op(*_positional(forward, args, kwargs))
-            if not traced:
-                return forward(*args, **kwargs)
             y = forward(*values, **kwargs)
             if y.dtype.kind == "c":
                 raise TypeError("complex numbers are not supported")
@@ -173,7 +180,7 @@ def _positional(forward: Callable, args: tuple, kwargs: dict) -> tuple:
 
 def _check_rest(op: Any, args: tuple) -> None:
     for n, a in enumerate(args[len(op.vjps) :], start=len(op.vjps)):
-        if type(a) is Tensor and a.requires_grad:
+        if type(a) is Tensor and a._requires_grad:
             raise anomaly.no_derivative(op, n)
 
 
@@ -214,7 +221,7 @@ def graph_of(root: Tensor) -> list[Tensor]:
             if type(x) is Tensor:
                 if x.written > t.index:
                     raise anomaly.edited(t, "an input")
-                if x.requires_grad and x not in seen:
+                if x._requires_grad and x not in seen:
                     seen.add(x)
                     stack.append(x)
     return sorted(seen, key=operator.attrgetter("index"), reverse=True)
@@ -244,18 +251,21 @@ def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool
             y, args = t, t.inputs
         else:
             y, args = t._data, [a._data if type(a) is Tensor else a for a in t.inputs]
-        for n, (x, vjp) in enumerate(zip(t.inputs, t.op.vjps)):
-            if type(x) is Tensor and x.requires_grad:
+        for x, vjp in zip(t.inputs, t.op.vjps):
+            if type(x) is Tensor and x._requires_grad:
                 if vjp is None:
-                    raise anomaly.no_derivative(t.op, n)
-                gx = vjp(g, y, *args, **t.kwargs)
+                    raise anomaly.no_derivative(t.op, anomaly.place(t, x))
+                try:
+                    gx = vjp(g, y, *args, **t.kwargs)
+                except FloatingPointError as error:  # an op of a recorded VJP, in anomaly mode
+                    raise (anomaly.bad_cotangent(t, x) if t.origin else error) from error
                 data = x._data
                 if gx.shape != data.shape:
                     gx = unbroadcast(gx, data.shape)
                 if gx.dtype is not data.dtype and gx.dtype != data.dtype:  # promoted by the op
                     gx = gx.astype(data.dtype)
                 if t.origin is not None:
-                    anomaly.check_cotangent(t, n, gx)
+                    anomaly.check_cotangent(t, x, gx)
                 cotangents[x] = cotangents[x] + gx if x in cotangents else gx
     return cotangents
 
@@ -343,9 +353,9 @@ def hvp(f: Callable, xs: Sequence, vs: Sequence) -> list[Array]:
 
 def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[list[Tensor], Any]:
     """The checked order of the walk from `y`, and the cotangent to start it with."""
-    if not isinstance(y, Tensor):
+    if type(y) is not Tensor:
         raise TypeError(f"only a Tensor has a graph to walk, not a {type(y).__name__}")
-    if not y.requires_grad:
+    if not y._requires_grad:
         raise RuntimeError(
             f"nothing below this tensor requires a gradient ({y!r}): give a leaf "
             "requires_grad=True, and compute the result outside no_grad() and without detach()"
@@ -356,8 +366,9 @@ def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[lis
                 f"backward from shape {y.shape} needs a cotangent of that shape: reduce to a "
                 "scalar first, with .mean() or .sum(), or pass cotangent="
             )
-        cotangent = array_module(y._data).ones(y.shape, y.dtype)
-    g = _cotangent_of(y, cotangent)
+        g = array_module(y._data).ones(y.shape, y.dtype)
+    else:
+        g = _cotangent_of(y, cotangent)
     if not create_graph:
         return graph_of(y), g
     return graph_of(y), cotangent if isinstance(cotangent, Tensor) else Tensor(g)

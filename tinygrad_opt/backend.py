@@ -179,6 +179,7 @@ def where(condition: Array, a: Any, b: Any) -> Array:
     the processor mispredicts half of them, and 970 µs become 100. The bits of a or b are masked
     instead.
     """
+    condition = condition if is_array(condition) else np.asarray(condition)
     xp = array_module(condition)
     if xp is not np or condition.size < 1024 or condition.dtype != bool:
         return xp.where(condition, a, b)
@@ -207,7 +208,7 @@ def erf(x: Array) -> Array:
         from math import erf as c_erf
 
         return np.asarray(np.frompyfunc(c_erf, 1, 1)(x), dtype=x.dtype)
-    return scipy_erf(x)
+    return scipy_erf(x).astype(x.dtype, copy=False)
 
 
 # ---- one seeded generator, always on the host ----------------------------------------------------

@@ -23,7 +23,8 @@ COLOURS = {
 }
 OTHER = "#777777"
 INK = "#333333"
-LINE = {"linewidth": 2.0, "solid_capstyle": "round"}
+GRID = "#E6E6E6"
+PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # behind words, over the grid
 
 
 def colour(name: str) -> str:
@@ -35,14 +36,14 @@ def colour(name: str) -> str:
 
 
 def race_figure(results: Sequence[Result], ax: Any = None) -> Any:
-    """Training loss and test accuracy of a race, side by side, with a sentence that reads them.
+    """Training loss and test accuracy of a race side by side, with sentences that read them.
 
     Args:
         results: from `lab.race`.
-        ax: a pair of axes; None makes a figure of 11.5 x 5.4 inches with title and caption.
+        ax: a pair of axes; None makes a figure of 11.5 x 5.6 inches with title and caption.
 
     Returns:
-        The pair of axes, a tuple.
+        The pair of axes: `loss_curves` and `accuracy_dots`.
 
     Raises:
         ValueError: no results, or ax is not a pair.
@@ -53,21 +54,19 @@ def race_figure(results: Sequence[Result], ax: Any = None) -> Any:
             left, right = ax
         except (TypeError, ValueError):
             raise ValueError("race_figure: ax is a pair of axes, for loss and accuracy") from None
-        return loss_curves(results, left), accuracy_curves(results, right)
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11.5, 5.4), dpi=160, facecolor="white")
-    left, right = figure.subplots(1, 2, width_ratios=(1.18, 1))
-    figure.subplots_adjust(left=0.065, right=0.93, top=0.8, bottom=0.235, wspace=0.52)
-    figure.text(0.022, 0.945, "The optimizer race on handwritten digits", fontsize=15,
-                weight="bold", color=INK, va="center")  # fmt: skip
-    figure.text(0.022, 0.89, "One network, one start, the same batches in the same order; each "
-                "optimizer at its own best learning rate α.", fontsize=10.5, color=INK,
-                va="center")  # fmt: skip
-    loss_curves(results, left)
-    accuracy_curves(results, right)
-    figure.text(0.022, 0.105, caption(results), fontsize=9.5, color=INK, va="top", linespacing=1.45)
-    return left, right
+        return loss_curves(results, left), accuracy_dots(results, right)
+    figure = _figure(11.5, 5.6)
+    left, right = figure.subplots(1, 2, width_ratios=(1.45, 1))
+    figure.subplots_adjust(left=0.06, right=0.97, top=0.765, bottom=0.235, wspace=0.44)
+    texts: tuple[tuple[float, str, dict], ...] = (
+        (0.95, "The optimizer race on handwritten digits", {"fontsize": 15, "weight": "bold"}),
+        (0.895, "One network, the same start, the same batches in the same order; each optimizer "
+                "at its own best learning rate α.", {"fontsize": 10.5}),
+        (0.085, caption(results), {"fontsize": 10.5, "linespacing": 1.5}),
+    )  # fmt: skip
+    for y, text, style in texts:
+        figure.text(0.022, y, text, color=INK, va="center", **style)
+    return loss_curves(results, left), accuracy_dots(results, right)
 
 
 def loss_curves(results: Sequence[Result], ax: Any = None) -> Any:
@@ -76,56 +75,94 @@ def loss_curves(results: Sequence[Result], ax: Any = None) -> Any:
     A line is the median over the seeds, its band goes from the lowest to the highest of them. A run
     that failed is drawn thin up to its last whole epoch, with a cross there.
     """
+    from matplotlib.ticker import MaxNLocator
+
     _check(results)
-    ax = _axes(ax)
+    ax = _figure(7, 4.6, right=0.73).add_subplot() if ax is None else ax
     ax.set_yscale("log")
-    ends = _draw(ax, results, lambda history: history.loss)
-    rates = {result.name: f"{result.name}   α = {result.lr:g}" for result in results}
-    _label_ends(ax, [(x, y, rates[name], colour(name)) for name, x, y in ends])
-    return _dressed(ax, "Training loss", "nats, mean over the epoch")
+    ends: list[tuple[float, float, str]] = []
+    for name, runs in _by_name(results).items():
+        curves = [run.history.loss for run in runs if not run.failure]
+        if curves:
+            columns = list(zip(*curves))
+            epochs = range(1, len(columns) + 1)
+            middle = [statistics.median(column) for column in columns]
+            ax.plot(epochs, middle, color=colour(name), label=name, linewidth=2, zorder=3)
+            ends.append((len(columns), middle[-1], name))
+        if len(curves) > 1:
+            ax.fill_between(epochs, [min(c) for c in columns], [max(c) for c in columns],
+                            color=colour(name), alpha=0.14, linewidth=0)  # fmt: skip
+        for run in runs:
+            if run.failure and (values := run.history.loss):
+                ax.plot(range(1, len(values) + 1), values, color=colour(name), linewidth=1,
+                        marker="X", markevery=[-1], label=f"{name} diverged")  # fmt: skip
+                if not curves:
+                    ends.append((len(values), values[-1], name))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    ax.set_xlim(left=0)
+    ax.set_xlabel("epoch", color=INK)
+    ax.grid(axis="y", color=GRID)
+    _label_ends(ax, ends)
+    many = any(len(runs) > 1 for runs in _by_name(results).values())
+    return _dressed(ax, "Training loss", "nats, mean over the epoch"
+                    + ("; line: median start, band: all starts" if many else ""))  # fmt: skip
 
 
-def accuracy_curves(results: Sequence[Result], ax: Any = None) -> Any:
-    """The share of test images classified rightly after each epoch, in percent; lines, bands and
-    crosses as in `loss_curves`. Where some epochs are far below the rest, the axis starts at the
-    level that nine tenths of them reach."""
+def accuracy_dots(results: Sequence[Result], ax: Any = None) -> Any:
+    """The share of test images classified rightly after the last step, in percent: a row an
+    optimizer, a dot a start (equal ones stacked), and a bar with its number at their mean."""
     _check(results)
-    ax = _axes(ax)
-    ends = _draw(ax, results, lambda history: [100 * a for a in history.val_accuracy])
-    values = sorted(value for line in ax.get_lines() for value in line.get_ydata())
-    if values:
-        floor = values[len(values) // 10]
-        room = max(1.0, 0.15 * (values[-1] - floor))
-        ax.set_ylim(floor - room, min(100.0, values[-1] + room))
-    _label_ends(ax, [(x, y, f"{y:.1f} %", colour(name)) for name, x, y in ends])
-    return _dressed(ax, "Test accuracy", "% of the test images, after the epoch")
+    ax = _figure(7, 4.6).add_subplot() if ax is None else ax
+    rows = _by_name(results)
+    for y, (name, runs) in enumerate(rows.items()):
+        values = [100 * run.test_accuracy for run in runs if not run.failure]
+        heights = [y + 0.07 - 0.14 * values[:i].count(value) for i, value in enumerate(values)]
+        ax.scatter(values, heights, s=42, color=colour(name), alpha=0.75, linewidth=0, label=name,
+                   zorder=3)  # fmt: skip
+        if values:
+            mean = statistics.fmean(values)
+            if len(values) > 1:
+                ax.plot([mean] * 2, [y - 0.2, y + 0.2], color=colour(name), linewidth=2, zorder=2)
+            ax.annotate(f"{mean:.1f}", (mean, y + 0.2), (0, -3), textcoords="offset points",
+                        ha="center", va="top", fontsize=9, color=INK, bbox=PAPER)  # fmt: skip
+        else:
+            ax.text(0.5, y, "diverged", ha="center", va="center", fontsize=9, color=INK,
+                    transform=ax.get_yaxis_transform())  # fmt: skip
+        ax.text(0, y - 0.42, f"{name},  α = {runs[0].lr:g}", fontsize=9.5, color=INK, va="center",
+                transform=ax.get_yaxis_transform(), bbox=PAPER)  # fmt: skip
+    ax.set_yticks([])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.margins(x=0.08)
+    ax.grid(axis="x", color=GRID)
+    ax.spines["left"].set_visible(False)
+    many = any(len(runs) > 1 for runs in rows.values())
+    return _dressed(ax, "Test accuracy", "% of the test images"
+                    + ("; dot: one start, bar: mean" if many else ""))  # fmt: skip
 
 
 def caption(results: Sequence[Result]) -> str:
     """What there is to see, in two lines, worked out from the results."""
     _check(results)
-    runs: dict[str, list[Result]] = {}
-    for result in results:
-        if not result.failure:
-            runs.setdefault(result.name, []).append(result)
+    runs = _by_name([result for result in results if not result.failure])
     if not runs:
         return "Every run diverged: these learning rates are too high for this race."
-    loss = {name: statistics.fmean(r.train_loss for r in own) for name, own in runs.items()}
-    accuracy = {name: [100 * r.test_accuracy for r in own] for name, own in runs.items()}
+    loss = {name: statistics.median(run.train_loss for run in own) for name, own in runs.items()}
+    accuracy = {name: [100 * run.test_accuracy for run in own] for name, own in runs.items()}
     mean = {name: statistics.fmean(values) for name, values in accuracy.items()}
     best, worst = min(loss, key=lambda name: loss[name]), max(loss, key=lambda name: loss[name])
     epochs = max(len(result.history.loss) for result in results)
-    first = f"After {epochs} epochs {best} has the lowest training loss, {loss[best]:.2g} nats"
-    if worst != best:
-        first += f"; the highest, {loss[worst] / loss[best]:.2g} times that, has {worst}"
+    starts = max(len(own) for own in runs.values())
+    time = f"After {epochs} epoch{'s' * (epochs > 1)}"
+    first = f"{time} {best} has the lowest training loss, {loss[best]:.2g} nats"
     second = f"On images it never saw, {best} is right in {mean[best]:.1f} %"
     if worst != best:
+        first += f"; {worst} has the highest, {loss[worst] / loss[best]:.2g} times that"
         apart = max(mean.values()) - min(mean.values())
         second = f"On the test images the optimizers are {apart:.1f} percentage points apart"
-    if all(len(values) > 1 for values in accuracy.values()):
+    if starts > 1:
+        first += f" (medians of {starts} starts)"
         within = max(max(values) - min(values) for values in accuracy.values())
-        second += f"; starts of one optimizer differ by up to {within:.1f}"
-        second += ". Lines: median of the starts, bands: lowest to highest"
+        second += f"; starts of one and the same optimizer differ by up to {within:.1f}"
     return f"{first}.\n{second}."
 
 
@@ -137,54 +174,34 @@ def _check(results: Sequence[Result]) -> None:
         raise ValueError("there are no results to draw")
 
 
-def _axes(ax: Any) -> Any:
-    if ax is not None:
-        return ax
+def _by_name(results: Sequence[Result]) -> dict[str, list[Result]]:
+    runs: dict[str, list[Result]] = {}
+    for result in results:
+        runs.setdefault(result.name, []).append(result)
+    return runs
+
+
+def _figure(width: float, height: float, right: float = 0.96) -> Any:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.6), dpi=160, facecolor="white")
-    figure.subplots_adjust(left=0.11, right=0.7, top=0.88, bottom=0.13)
-    return figure.add_subplot()
+    figure = Figure(figsize=(width, height), dpi=160, facecolor="white")
+    figure.subplots_adjust(left=0.11, right=right, top=0.86, bottom=0.12)
+    return figure
 
 
-def _draw(ax: Any, results: Sequence[Result], read: Any) -> list[tuple[str, int, float]]:
-    """One line a name; (name, x, y) of where each ends."""
-    ends = []
-    for name in dict.fromkeys(result.name for result in results):
-        own = [result for result in results if result.name == name]
-        curves = [read(result.history) for result in own if not result.failure]
-        if curves:
-            columns = list(zip(*curves))
-            epochs = range(1, len(columns) + 1)
-            middle = [statistics.median(column) for column in columns]
-            ax.plot(epochs, middle, color=colour(name), label=name, zorder=3, **LINE)
-            if len(curves) > 1:
-                ax.fill_between(epochs, [min(c) for c in columns], [max(c) for c in columns],
-                                color=colour(name), alpha=0.16, linewidth=0)  # fmt: skip
-            ends.append((name, len(columns), middle[-1]))
-        for result in own:
-            if result.failure and (values := read(result.history)):
-                ax.plot(range(1, len(values) + 1), values, color=colour(name), linewidth=1,
-                        marker="X", markevery=[-1], label=f"{name} diverged")  # fmt: skip
-                if not curves:
-                    ends.append((name, len(values), values[-1]))
-    return ends
-
-
-def _label_ends(ax: Any, ends: list[tuple[float, float, str, str]]) -> None:
-    """A label beside the axes for each (x, y, text, colour), moved apart where they would overlap,
-    with a fine line from the end of the curve."""
+def _label_ends(ax: Any, ends: list[tuple[float, float, str]]) -> None:
+    """The name of each line that ends at (x, y) beside the axes, with a fine line that leads there;
+    the names are moved apart where they would overlap."""
     size = 9.5
-    ax.margins(x=0.02)
     ax.autoscale_view()
     to_axes = ax.transData + ax.transAxes.inverted()
     height = ax.get_position().height * ax.figure.get_figheight() * 72  # points
-    there = [float(to_axes.transform((x, y))[1]) for x, y, _, _ in ends]
-    for (x, y, text, shade), place in zip(ends, spread(there, 1.5 * size / height)):
+    there = [float(to_axes.transform((x, y))[1]) for x, y, _ in ends]
+    for (x, y, name), place in zip(ends, spread(there, 1.5 * size / height)):
         ax.annotate(
-            text, (x, y), (1.045, place), textcoords="axes fraction", va="center", color=INK,
+            name, (x, y), (1.05, place), textcoords="axes fraction", va="center", color=INK,
             fontsize=size, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": shade, "linewidth": 1.0, "shrinkA": 1,
+            arrowprops={"arrowstyle": "-", "color": colour(name), "linewidth": 1.2, "shrinkA": 1,
                         "shrinkB": 0, "relpos": (0, 0.5)},
         )  # fmt: skip
 
@@ -212,15 +229,10 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 
 
 def _dressed(ax: Any, title: str, unit: str) -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    ax.set_title(title, loc="left", fontsize=11, weight="bold", color=INK, pad=20)
-    ax.text(0, 1.03, unit, transform=ax.transAxes, fontsize=9, color=INK)
-    ax.set_xlabel("epoch", color=INK)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_title(title, loc="left", fontsize=11.5, weight="bold", color=INK, pad=22)
+    ax.text(0, 1.035, unit, transform=ax.transAxes, fontsize=9.5, color=INK)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color("#999999")
-    ax.tick_params(colors=INK, labelsize=9)
-    ax.grid(axis="y", color="#E6E6E6", linewidth=0.8)
+    ax.tick_params(colors=INK, labelsize=9.5)
     ax.set_axisbelow(True)
     return ax

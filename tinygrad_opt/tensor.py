@@ -48,7 +48,7 @@ class Tensor:
     kwargs: dict
     origin: Any
 
-    __slots__ = ("_data", "_grad", "requires_grad", "op", "inputs", "kwargs", "index", "written",
+    __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "kwargs", "index", "written",
                  "origin", "owned")  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
@@ -60,7 +60,7 @@ class Tensor:
         if requires_grad:
             check_differentiable(self._data)
         self._grad: Array | None = None
-        self.requires_grad = bool(requires_grad)
+        self._requires_grad = bool(requires_grad)
         self.op, self.inputs, self.kwargs = None, (), {}
         self.index, self.written = next_index(), 0
         self.origin, self.owned = None, False
@@ -102,6 +102,21 @@ class Tensor:
             self._grad[...] = value
         else:
             self._grad = array_module(value).array(value)
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self.op is not None:
+            raise RuntimeError(
+                f"requires_grad of a result (of {self.op.__name__}) follows from its inputs: use "
+                "detach() to stop the gradient here"
+            )
+        if value:
+            check_differentiable(self._data)
+        self._requires_grad = bool(value)
 
     def _like(self, value: Any, what: str) -> Array:
         """`value` as an array with the shape, dtype and backend of this tensor, or an error."""
@@ -212,14 +227,16 @@ class Tensor:
     def __repr__(self) -> str:
         x = self._data
         if x.size <= SMALL:
-            values = np.array2string(backend.host(x), separator=", ", prefix="Tensor(")
-            facts = [values] if x.size else [f"[], shape={x.shape}"]
+            shown = np.array2string(backend.host(x), separator=", ", prefix="Tensor(")
+            facts = [shown] if x.size else [f"[], shape={x.shape}"]
         else:
             facts = [f"shape={x.shape}"]
         if x.dtype != backend.DEFAULT_FLOAT or x.size > SMALL:
             facts.append(f"dtype={x.dtype}")
         if x.size > SMALL and x.dtype.kind == "f":
-            mean, std, low, high = (float(f()) for f in (x.mean, x.std, x.min, x.max))
+            values = backend.host(x).astype("float64")
+            with np.errstate(all="ignore"):
+                mean, std, low, high = values.mean(), values.std(), values.min(), values.max()
             facts.append(f"mean={mean:.4g}, std={std:.4g}, range=[{low:.4g}, {high:.4g}]")
         elif x.size > SMALL:
             facts.append(f"range=[{x.min().item()}, {x.max().item()}]")
@@ -251,7 +268,7 @@ def make_node(data: Array, requires_grad: bool = False, op: Any = None, inputs: 
               kwargs: Any = None) -> Tensor:  # fmt: skip
     """The bare constructor behind every op: no checks, no conversion."""
     t = Tensor.__new__(Tensor)
-    t._data, t._grad, t.requires_grad = data, None, requires_grad
+    t._data, t._grad, t._requires_grad = data, None, requires_grad
     t.op, t.inputs, t.kwargs = op, inputs, kwargs
     t.index, t.written, t.origin, t.owned = next_index(), 0, None, False
     return t

@@ -1,11 +1,11 @@
 """A gradient is trusted when something else agrees with it: differences of the function's own
-values, or another library, under a random cotangent and again at the second order.
+values, or another library, under a random cotangent, and again at the second order.
 
 Random, because a cotangent of ones, `y.sum().backward()`, hides most mistakes: a softmax whose
 gradient is zero passes, since its rows sum to one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from tinygrad_opt.ops.shape import concatenate, raw_array, reshape
 from tinygrad_opt.tensor import Tensor
 
 EPS = float(np.finfo(np.float64).eps)
+RTOL = {np.dtype("f2"): 1e-2, np.dtype("f4"): 1e-5, np.dtype("f8"): 1e-9}
 ROWS = 10  # of a table of errors, the worst first
 
 
@@ -40,21 +41,21 @@ def gradcheck(
     >>> gradcheck(lambda x, w: (x @ w).tanh(), np.ones((2, 3)), np.ones((3, 4)))
     True
 
-    Order 2 does the same with the gradient itself, made with create_graph, as a function of the
-    arrays and of the cotangent: its differences are Hessian-vector products.
+    Order 2 then does the same with the gradient itself, recorded by create_graph, as a function of
+    the arrays and of the cotangent: its derivatives are Hessian-vector products.
 
     Args:
-        f: a function of Tensors that gives one Tensor of any shape.
+        f: a function of Tensors that gives one Tensor, of any shape.
         arrays: the point. Floats (arrays, lists, Tensors, numbers) are copied to float64 and become
-            Tensors that require a gradient; arrays of integers and bools, and all else, are passed
-            on as they are. Nothing is ever written into them.
-        order: 1 or 2 (or more).
+            Tensors that require a gradient, on the current backend. Arrays of integers and bools
+            are copied and passed on as constants; everything else is passed on as it is.
+        order: 1 or 2.
         rtol, atol: how far off a derivative may be, relative to the difference and absolutely. What
             the difference itself is unsure of, by rounding and curvature, is granted on top.
-        step: h for |x| ≤ 1; it grows with |x|. The cube root of the machine epsilon balances the
-            rounding error, ε/h, against the curvature's, h². Where the function leaves its domain
-            or bends too sharply within ±h, h/100 and h/10,000 are tried.
-        seed: of the random cotangent.
+        step: the h of x ± h for |x| ≤ 1; it grows with |x|. The cube root of the machine epsilon
+            balances the error of rounding, ε / h, against that of curvature, h². Where f leaves its
+            domain or bends sharply within ±h, h / 100 and h / 10,000 are tried.
+        seed: of the random cotangents.
 
     Returns:
         True, always: what is wrong is raised.
@@ -63,104 +64,103 @@ def gradcheck(
         AssertionError: derivatives that differ (a table for each argument, worst first), values
             that are not finite, an `f` that gives other values on a second call (dropout).
         KinkError: the point is at a kink or jump, where there is nothing to compare with: a relu at
-            0, a tie of max. It is raised also where the engine's choice there happens to be the
-            difference's, for such a check would prove nothing: test that choice by itself.
-        ValueError, TypeError: no argument to differentiate; an `f` that gives no float Tensor.
+            0, a tie of max. It is raised also where the engine's choice happens to be the mean of
+            the two slopes, because agreement proves nothing there: test that choice by itself.
+        ValueError, TypeError: no floats among the arguments; an `f` that gives no float Tensor.
     """
-    if order < 1:
+    if order not in (1, 2):
         raise ValueError(f"gradcheck: the order is 1 or 2, not {order!r}")
-    rng = np.random.default_rng(seed)
-    values = _on_the_host(arrays, np.float64)
-    for n in range(1, order + 1):
+    values, rng = _on_the_host(arrays, np.float64), np.random.default_rng(seed)
+    names = [*(f"argument {n}" for n in range(len(values))), "the cotangent"]
+    walked = np.empty(0)
+    for title in ("order 1", "order 2")[:order]:
         y = _value(f, values)
-        cotangent = _cotangent(rng, y)
-        gradients = _gradients(f, values, cotangent)
-        problems = []
-        for place, analytic in gradients.items():
-            name = _place(place, len(arrays))
-            numeric, unsure = _differences(f, values, place, cotangent, step, atol, name)
+        if title == "order 2":
+            allowed = atol + rtol * np.abs(walked)
+            table = _differing("the gradient", y, walked, allowed, "create_graph", "backward")
+            _raise("gradcheck", table)
+        cotangent, report = _cotangent(rng, y), []
+        args, xs = _lifted(values)
+        with np.errstate(all="ignore"):
+            gradients = [backend.host(g) for g in _gradients(f(*args), xs, cotangent)]
+        for n, gradient in zip(_places(values), gradients):
+            name = f"{title}, {names[n]}"
+            numeric, unsure = _differences(f, values, n, cotangent, step, atol, name)
             allowed = atol + rtol * np.abs(numeric) + unsure
-            problems += _table(f"{name}, order {n}", analytic, numeric, allowed, ("engine", "numeric"))
-        _raise("gradcheck", problems)
+            report += _differing(name, gradient, numeric, allowed, "engine", "numeric")
+        _raise("gradcheck", report)
+        walked = np.concatenate([g.ravel() for g in gradients])
         f, values = _gradient_of(f), [*values, cotangent]
-        if n < order:
-            before = np.concatenate([g.ravel() for g in gradients.values()])
-            allowed = atol + rtol * np.abs(before)
-            columns = ("create_graph", "backward")
-            _raise("gradcheck", _table("the gradient", _value(f, values), before, allowed, columns))
     return True
 
 
-def _place(n: int, arguments: int) -> str:
-    return f"argument {n}" if n < arguments else "the cotangent"
-
-
 def _gradient_of(f: Callable) -> Callable:
-    """The gradient of <cotangent, f(arrays)> as a function of (*arrays, cotangent), in one row."""
+    """The gradient of <cotangent, f(*xs)>, strung in one row, as a function of (*xs, cotangent)."""
 
-    def g(*xs: Any) -> Tensor:
-        *xs, cotangent = xs
-        wanted = [x for x in xs if isinstance(x, Tensor)]
-        y = f(*xs)
-        if not y.requires_grad:
-            return Tensor(np.zeros(sum(x.size for x in wanted)))
-        parts = grad(y, wanted, cotangent, create_graph=True)
-        return concatenate([reshape(part, -1) for part in parts])
+    def gradient(*args: Any) -> Tensor:
+        *args, cotangent = args  # type: ignore[assignment]
+        xs = [x for x in args if isinstance(x, Tensor)]
+        parts = _gradients(f(*args), xs, cotangent, create_graph=True)
+        return concatenate([reshape(g, -1) for g in parts])
 
-    return g
+    return gradient
 
 
 def _differences(
-    f: Callable, values: list, place: int, cotangent: Any, step: float, atol: float, name: str
+    f: Callable, values: list, n: int, cotangent: np.ndarray, step: float, atol: float, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """d<cotangent, f>/dx for each element x of values[place], and how unsure each of them is.
-
-    The one-sided slopes at h and h/2 give two central differences, whose error shrinks as h², so
-    that (4 · fine - coarse) / 3 is better than either and their distance tells how sure it is. They
-    also tell a kink: the gap between the two sides halves with h where f is smooth, and stays where
-    it is not.
-    """
-    x = values[place]
-    base, weights = _value(f, values), cotangent.ravel()
+    """d<cotangent, f> / dx for each element x of values[n], and how unsure each of them is."""
+    x, base = values[n], _value(f, values)
+    if not np.isfinite(base).all():
+        worst = [int(k) for k in np.argwhere(~np.isfinite(base))[0]]
+        raise AssertionError(f"gradcheck: the result is {base[*worst]} at {worst}, before any step")
     if not np.array_equal(base, _value(f, values)):
-        raise AssertionError("gradcheck: f gives other values on a second call (is it random?)")
-    size = np.abs(weights) @ np.abs(base.ravel())
+        raise AssertionError("gradcheck: f gives other values on a second call: is it random?")
 
-    def slope(i: int, h: float) -> float:
+    def slope(i: tuple, h: float) -> float:
         moved = x.copy()
-        moved.flat[i] += h
-        there = _value(f, [*values[:place], moved, *values[place + 1 :]], f"{name} moved by {h:.1e}")
-        return weights @ (there - base).ravel() / (moved.flat[i] - x.flat[i])
+        moved[i] += h
+        rise = _value(f, [*values[:n], moved, *values[n + 1 :]]) - base
+        return float((cotangent * rise).sum() / (moved[i] - x[i]))
 
-    numeric, unsure = np.empty(x.shape), np.empty(x.shape)
-    for i in range(x.size):
-        h = step * max(1.0, abs(float(x.flat[i])))
-        for last in (False, False, True):
-            try:
-                slopes = right, left, right_2, left_2 = [slope(i, s * h) for s in (1, -1, 0.5, -0.5)]
-            except FloatingPointError as error:
-                if last:
-                    raise AssertionError(f"gradcheck: {error}") from None
-            else:
-                noise = 4 * EPS * size / h
-                kink = abs((right - left) - 2 * (right_2 - left_2))
-                if kink <= 0.01 * max(map(abs, slopes)) + 100 * (noise + atol):
-                    break
-                if last:
-                    raise KinkError(
-                        f"gradcheck: a kink within ±{h:.1e} of {name} at {_index(i, x)}, where it is "
-                        f"{x.flat[i]:.6g}: the one-sided slopes are {right_2:.6g} and {left_2:.6g}"
-                    )
-            h /= 100
-        coarse, fine = (right + left) / 2, (right_2 + left_2) / 2
-        numeric.flat[i] = (4 * fine - coarse) / 3
-        unsure.flat[i] = abs(fine - coarse) + noise
-    return numeric, unsure
+    size = float(np.abs(cotangent * base).sum())
+    results = np.empty((2, *x.shape))
+    for i in np.ndindex(x.shape):
+        where = f"{name}{[*i]} = {x[i]:.6g}"
+        h = step * max(1.0, abs(float(x[i])))
+        results[:, *i] = _difference(lambda h, i=i: slope(i, h), h, size, atol, where)
+    return results[0], results[1]
+
+
+def _difference(
+    slope: Callable, widest: float, size: float, atol: float, where: str
+) -> tuple[float, float]:
+    """The derivative from the one-sided slopes at ±h and ±h / 2, and how unsure it is.
+
+    They give a coarse and a fine central difference with errors growing as h², so that
+    (4 · fine - coarse) / 3 is better than both, and their distance tells how sure it is. And they
+    betray a kink or a jump: where f is smooth, the gap between the two sides halves with h, and
+    the two differences are near each other.
+    """
+    for h in (widest, widest / 100, widest / 10_000):
+        with np.errstate(all="ignore"):
+            right, left, right_2, left_2 = slopes = [slope(s * h) for s in (1, -1, 0.5, -0.5)]
+            coarse, fine = (right + left) / 2, (right_2 + left_2) / 2
+            bend = max(abs((right - left) - 2 * (right_2 - left_2)), abs(fine - coarse))
+            noise = 4 * EPS * size / h
+            if np.isfinite(bend) and bend <= np.abs(slopes).max() / 100 + 100 * (noise + atol):
+                return (4 * fine - coarse) / 3, abs(fine - coarse) + noise
+    if np.isfinite(bend):
+        raise KinkError(
+            f"gradcheck: a kink or jump within ±{h:.0e} of {where}: the one-sided slopes are "
+            f"{right_2 + 0:.6g} and {left_2 + 0:.6g} (under the random cotangent)"
+        )
+    raise AssertionError(
+        f"gradcheck: not finite within ±{h:.0e} of {where}: an edge of the domain?"
+    )
 
 
 # ---- against PyTorch -----------------------------------------------------------------------------
-
-RTOL = {np.dtype("f2"): 1e-2, np.dtype("f4"): 1e-5, np.dtype("f8"): 1e-9}
 
 
 def match_torch(
@@ -172,63 +172,169 @@ def match_torch(
     atol: float | None = None,
     seed: int = 0,
 ) -> bool:
-    """Compare `f` on Tensors with `torch_f` on torch.Tensors: values, gradients, dtypes, shapes.
+    """Compare `f` on Tensors with `torch_f` on torch.Tensors: values, gradients, shapes, dtypes.
 
-    >>> import torch  # doctest: +SKIP
-    >>> match_torch(lambda x: x.softmax(axis=1), lambda x: x.softmax(1), x32)  # doctest: +SKIP
+    >>> x = np.array([[0.5, 1.5], [0.0, 1000.0]], np.float32)
+    >>> match_torch(lambda x: x.softmax(axis=1), lambda x: x.softmax(dim=1), x)
     True
 
-    Both get the same random cotangent. Where float64 hides that a result was promoted, float32
-    shows it: run both. Infinities match if equal, and NaN matches NaN.
+    Both get the same random cotangent. Run float32 besides float64, for only float32 shows that a
+    result was promoted. NaN matches NaN, and an infinity itself.
 
     Args:
-        f, torch_f: functions of the arrays that give one tensor of any shape. A result of integers
-            or bools is compared exactly, and has no gradient.
-        arrays: NumPy arrays of any dtype, which both keep; floats require a gradient. All else is
-            passed on as it is.
-        order: 1, or 2 for the derivatives of the gradients as well.
-        rtol, atol: default to 1e-9 in float64, 1e-5 in float32 and 1e-2 in float16, and to 100 ε
-            of the largest value there is (plus ε).
-        seed: of the random cotangent.
+        f, torch_f: functions of the arrays that give one tensor each, of any shape. If it is one of
+            integers or bools, there is no gradient to compare.
+        arrays: floats (of any shape and float dtype, which both sides keep) are copied and require
+            a gradient; those of integers and bools are copied as constants, Tensors here and there.
+            Everything else is passed on as it is.
+        order: 1, or 2 for the derivatives of the gradients too, along random directions.
+        rtol, atol: by default 1e-9 in float64, 1e-5 in float32 and 1e-2 in float16, and ε + 100 ε
+            times the largest value of the array.
+        seed: of the random cotangents.
 
     Returns:
         True, always: what is wrong is raised.
 
     Raises:
-        AssertionError: another shape, dtype or value, in a table with the worst first.
+        AssertionError: another shape, dtype or value; values in a table, the worst first.
         ImportError: PyTorch is not installed.
     """
     try:
         import torch
     except ImportError as error:
         raise ImportError("match_torch compares with PyTorch: pip install torch") from error
-    rng = np.random.default_rng(seed)
-    values = _on_the_host(arrays)
-    ours, xs = _lifted(values)
-    theirs, zs = [], []
-    for value in values:
-        z = torch.tensor(value) if isinstance(value, np.ndarray) else value
-        theirs.append(z)
-        if isinstance(z, torch.Tensor) and z.is_floating_point():
-            zs.append(z.requires_grad_())
+    if order not in (1, 2):
+        raise ValueError(f"match_torch: the order is 1 or 2, not {order!r}")
+
+    def check(title: str, ours: Any, theirs: Any) -> None:
+        a, b = backend.host(raw_array(ours)), theirs.detach().cpu().numpy()
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            raise AssertionError(
+                f"match_torch: {title} is {a.dtype} {a.shape}, PyTorch's {b.dtype} {b.shape}"
+            )
+        allowed: Any = 0
+        if _is_float(b):
+            finite = np.abs(b[np.isfinite(b)]).astype(np.float64)
+            eps = float(np.finfo(b.dtype).eps)
+            floor = eps * (1 + 100 * finite.max(initial=0)) if atol is None else atol
+            allowed = floor + (RTOL[b.dtype] if rtol is None else rtol) * np.abs(b)
+        _raise("match_torch", _differing(title, a, b, allowed, "ours", "PyTorch"))
+
+    values, rng = _on_the_host(arrays), np.random.default_rng(seed)
+    args, xs = _lifted(values)
+    theirs = [torch.tensor(v) if isinstance(v, np.ndarray) else v for v in values]
+    zs = [z.requires_grad_() for v, z in zip(values, theirs) if _is_float(v)]
     with np.errstate(all="ignore"):
-        y, z = f(*ours), torch_f(*theirs)
-        _raise("match_torch", _unlike("the value", y, z, rtol, atol))
+        y, z = f(*args), torch_f(*theirs)
+        check("the value", y, z)
         if not z.is_floating_point():
             return True
-        cotangent = _cotangent(rng, z.detach().numpy())
+        g = _cotangent(rng, z.detach().cpu().numpy())
         for n in range(1, order + 1):
-            again = n < order
-            gy = grad(y, xs, cotangent, again) if y.requires_grad else [0 * x.detach() for x in xs]
-            gz = torch.autograd.grad(
-                z, zs, torch.tensor(cotangent), create_graph=again, materialize_grads=True
-            ) if z.requires_grad else [torch.zeros_like(x) for x in zs]
-            places = [i for i, x in enumerate(ours) if isinstance(x, Tensor)]
-            _raise("match_torch", [
-                line
-                for i, a, b in zip(places, gy, gz)
-                for line in _unlike(f"argument {i}, order {n}", a, b, rtol, atol)
-            ])
-            if again:
-                pass
+            record = n < order
+            gy, gz = _gradients(y, xs, g, record), _torch_gradients(torch, z, zs, g, record)
+            for i, a, b in zip(_places(values), gy, gz):
+                check(f"the gradient of order {n} for argument {i}", a, b)
+            if record:  # go on with the slope of the gradient along random directions
+                vs = [_cotangent(rng, backend.host(raw_array(a))) for a in gy]
+                y = sum((a * backend.asarray(v)).sum() for a, v in zip(gy, vs))
+                z = sum((b * torch.tensor(v)).sum() for b, v in zip(gz, vs))
+                g = np.ones((), y.dtype)
     return True
+
+
+def _torch_gradients(
+    torch: Any, z: Any, zs: list, cotangent: np.ndarray, create_graph: bool
+) -> list:
+    if not z.requires_grad:
+        return [torch.zeros_like(x) for x in zs]
+    g = torch.tensor(cotangent)
+    return torch.autograd.grad(z, zs, g, create_graph=create_graph, materialize_grads=True)
+
+
+# ---- what both share -----------------------------------------------------------------------------
+
+
+def _is_float(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
+
+
+def _places(values: list) -> list[int]:
+    return [n for n, x in enumerate(values) if _is_float(x)]
+
+
+def _on_the_host(arrays: tuple, dtype: Any = None) -> list:
+    """Copies of the arrays, the floats among them in `dtype`, and what is no array as it is."""
+    values = []
+    for x in arrays:
+        x = raw_array(x)
+        if backend.is_array(x):
+            x = backend.host(x)
+        elif isinstance(x, (float, np.floating, list)):
+            x = np.array(x)
+        values.append(x.astype(dtype) if dtype and _is_float(x) else x)
+    if not _places(values):
+        raise ValueError("there is nothing to differentiate: no argument is an array of floats")
+    return values
+
+
+def _lifted(values: list) -> tuple[list, list[Tensor]]:
+    """The arguments of one call of f, made anew, and the Tensors among them."""
+    args: list[Any] = []
+    for x in values:
+        if _is_float(x):
+            args.append(Tensor(x.copy(), requires_grad=True))
+        else:
+            args.append(backend.asarray(x.copy()) if isinstance(x, np.ndarray) else x)
+    return args, [x for x in args if isinstance(x, Tensor)]
+
+
+def _value(f: Callable, values: list) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        y = f(*_lifted(values)[0])
+    if not isinstance(y, Tensor) or y.dtype.kind != "f":
+        raise TypeError(f"gradcheck: f gives {y!r} where one Tensor of floats is wanted")
+    return y.numpy()
+
+
+def _cotangent(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
+    """Random, and away from 0, so that every element of the result counts."""
+    return np.asarray(rng.uniform(0.5, 1.5, y.shape) * rng.choice([-1, 1], y.shape), y.dtype)
+
+
+def _gradients(y: Tensor, xs: list[Tensor], cotangent: Any, create_graph: bool = False) -> list:
+    if not y.requires_grad:
+        return [x.detach() * 0 if create_graph else raw_array(x) * 0 for x in xs]
+    if not isinstance(cotangent, Tensor):
+        cotangent = backend.asarray(cotangent)
+    return grad(y, xs, cotangent, create_graph)
+
+
+def _differing(
+    title: str, ours: np.ndarray, theirs: np.ndarray, allowed: Any, left: str, right: str
+) -> list[str]:
+    """A table of the elements that differ by more than `allowed`, the worst first; or nothing."""
+    a, b = ours.astype(np.float64), theirs.astype(np.float64)
+    with np.errstate(all="ignore"):
+        error = np.abs(a - b)
+        wrong = ~((error <= allowed) | (a == b) | (np.isnan(a) & np.isnan(b)))
+        relative = error / np.maximum(np.abs(a), np.abs(b))
+    if not wrong.any():
+        return []
+    key = np.where(wrong, np.nan_to_num(relative, nan=np.inf, posinf=np.inf), -1.0)
+    worst = np.argsort(-key, axis=None, kind="stable")[: min(ROWS, int(wrong.sum()))]
+    lines = [
+        f"{title}, shape {a.shape}: {wrong.sum()} of {wrong.size} elements differ",
+        f"  {'index':<16}{left:>16}{right:>16}{'relative error':>16}",
+    ]
+    for n in worst:
+        index = str([int(k) for k in np.unravel_index(n, a.shape)])
+        lines.append(f"  {index:<16}{a.flat[n]:>16.8g}{b.flat[n]:>16.8g}{relative.flat[n]:>16.2g}")
+    if wrong.sum() > len(worst):
+        lines.append(f"  ... and {wrong.sum() - len(worst)} more")
+    return lines
+
+
+def _raise(who: str, report: list[str]) -> None:
+    if report:
+        raise AssertionError("\n".join([f"{who}:", *report]))

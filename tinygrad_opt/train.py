@@ -221,7 +221,8 @@ def fit(
     Raises:
         FloatingPointError: a loss or gradient that is NaN or infinite, telling the step, the last
             finite loss, the learning rate and the op; weights and optimizer are as they were before
-            that step.
+            that step. (Only on CuPy, and only with check_finite=False, it comes at the end of the
+            epoch, and the weights have moved on.)
         ValueError: a count out of its range; an optimizer that holds none of the model's
             parameters; validation or batches that are not pairs; no batches.
         TypeError: a loss that is not one number; an iterator for several epochs.
@@ -261,6 +262,7 @@ def fit(
                 raise ValueError(f"fit: epoch {epoch + 1} has no batches")
             val = (None, None) if held_out is None else _evaluated(model, loss, *held_out)
             history._close_epoch(first, *val)
+            _check_recorded(history, first)
     return history
 
 
@@ -385,6 +387,17 @@ def _check_loss(value: Any, model: Callable, loss: Callable, x: Any, y: Any) -> 
     # A loss on a GPU is not waited for here: its NaN reaches the gradient, which step() checks.
     if backend.name_of(value.data) == "numpy" and not math.isfinite(value.item()):
         raise FloatingPointError(f"the loss is {value.item()}: {_culprit(model, loss, x, y)}")
+
+
+def _check_recorded(history: History, first: int) -> None:
+    """What `_check_loss` left to later, for steps from `first` on: only a GPU can be late here."""
+    for step in range(first, history.steps):
+        if not math.isfinite(_mean_loss(history._steps[step])):
+            raise FloatingPointError(
+                f"the loss of step {step} (the first is 0) was not finite. A loss on a GPU is read at "
+                "the end of the epoch, so the weights have moved on since; an optimizer with "
+                "check_finite=True stops at the step itself"
+            )
 
 
 def _culprit(model: Callable, loss: Callable, x: Any, y: Any) -> str:

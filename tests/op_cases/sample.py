@@ -33,6 +33,12 @@ def between(low: float, high: float) -> Callable:
     return lambda rng, shape: rng.uniform(low, high, shape)
 
 
+def spaced(rng: np.random.Generator, shape: tuple) -> np.ndarray:
+    """Values of [-2, 2] of which no two are close: differences that do not cancel."""
+    n = int(np.prod(shape))
+    return rng.permutation(np.linspace(-2, 2, n) + rng.uniform(0, 0.5, n) / (n + 1)).reshape(shape)
+
+
 DEFAULT = signed(0.3, 2)
 
 
@@ -51,8 +57,10 @@ class Sample:
     theirs: Callable
     inputs: tuple[np.ndarray, ...]
     checks: frozenset[str]
-    dtype: str | None  # of the result, where it is not that of the inputs
-    rtol: float  # float64's relative tolerance
+    gives: str | None  # the dtype of the result, where it is not that of the inputs
+    rtol: float  # relative tolerance, where more than that of the dtype is needed
+    raw: bool  # whether `ours` takes raw arrays too
+    scale: float  # the size of the terms that a gradient is the sum of
 
     @property
     def floats(self) -> list[int]:
@@ -79,8 +87,11 @@ def sample(
     draw: Callable = DEFAULT,
     checks: tuple[str, ...] = EVERY,
     without: tuple[str, ...] = (),
-    dtype: str | None = None,
-    rtol: float = 1e-9,
+    gives: str | None = None,
+    rtol: float = 0.0,
+    raw: bool = True,
+    scale: float = 1.0,
+    factor: float | None = None,
     note: str = "",
     **kwargs: Any,
 ) -> None:
@@ -89,14 +100,17 @@ def sample(
     inputs: a shape (its values come from `draw`), or an array that is taken as it is.
     f: f(m, *inputs, **kwargs), called with m = tinygrad_opt and m = torch; by default `m.<op>`.
     theirs: PyTorch's form, theirs(*inputs, **kwargs), where it is not f(torch, ...).
+    factor: multiplies what is drawn, for small and large magnitudes.
     """
+    if factor is not None:
+        note, scale, without = f"x {factor:g}", 0.0, (*without, "float16")
     known = SAMPLES.setdefault(op, [])
     shapes = " ".join(str(x if isinstance(x, tuple) else x.shape) for x in inputs)
     words = [f"#{len(known)}", shapes, note, *(f"{k}={v!r}" for k, v in kwargs.items())]
     label = " ".join(filter(None, words))
     rng = np.random.default_rng(zlib.crc32(f"{op} {label}".encode()))
     values = tuple(
-        np.asarray(draw(rng, x)).reshape(x) if isinstance(x, tuple) else x for x in inputs
+        np.asarray(draw(rng, x) * (factor or 1.0)) if isinstance(x, tuple) else x for x in inputs
     )
     call = f or (lambda m, *xs, **kw: getattr(m, op)(*xs, **kw))
     other = theirs or (f and (lambda *xs, **kw: f(torch, *xs, **kw))) or THEIRS.get(op)
@@ -106,6 +120,6 @@ def sample(
             op, label,
             lambda *xs: call(tg, *xs, **kwargs),
             lambda *xs: other(*xs, **kwargs),
-            values, frozenset(checks) - set(without), dtype, rtol,
+            values, frozenset(checks) - set(without), gives, rtol, raw, scale,
         )  # fmt: skip
     )

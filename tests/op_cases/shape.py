@@ -4,6 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import tinygrad_opt as tg
 from op_cases.sample import THEIRS, ints, sample
 
 # ---- PyTorch's spellings -------------------------------------------------------------------------
@@ -183,6 +184,6 @@ for _shape, _axis, _indices in [((5,), 0, [0, 0, 4]), ((3, 4), 0, [[0, 1, 2, 0]]
 
 for _shape in [(), (2, 3), (0,)]:
     for _name in ("float64", "float32"):
-        sample("astype", _shape, f=lambda m, x, dtype: x.astype(dtype), dtype=_name, note=_name,
+        sample("astype", _shape, f=lambda m, x, dtype: x.astype(dtype), dtype=_name, gives=_name,
                theirs=lambda x, dtype: x.to(getattr(torch, dtype)))  # fmt: skip
-    sample("to", _shape, f=lambda m, x: m.to(x, "numpy"), theirs=lambda x: x.clone())
+    sample("to", _shape, f=lambda m, x: m.to(x, tg.backend.current()), theirs=lambda x: x.clone())

@@ -2,8 +2,8 @@
 
 Code that runs on it runs on CuPy, as far as arrays go: its arrays never turn into NumPy arrays by
 themselves and never meet one, results are 0-d arrays instead of scalars, and only the names and
-parameters of CuPy's `api.VERSION` exist. The refusals and what is allowed are listed case by case in
-tests/test_strict_cupy.py, which asks the real CuPy the same questions where there is a GPU.
+parameters of CuPy `api.VERSION` exist. What is refused and what is allowed is listed case by case
+in tests/test_strict_cupy.py, which asks real CuPy the same questions where there is a GPU.
 
     with strict_cupy.installed() as cupy:        # sys.modules["cupy"], ["cupyx"] and so on
         x = cupy.asarray(np.ones(3))
@@ -13,11 +13,16 @@ tests/test_strict_cupy.py, which asks the real CuPy the same questions where the
             y.sum()
         assert counts.launches == 1
 
-Where it differs. Numbers come from NumPy, so the last bits of reductions and of exp, log, tanh and
-the like do. It is stricter where CuPy quietly copies to the GPU what a function is given on the host
-(`cupy.diff(numpy_array)`; only indices may still come from there), or raises a negative integer power
-to 0, or takes a 0-d array as the bound of a slice. `__dlpack_device__` says CPU, and there is no
-`__cuda_array_interface__`, since another library could only look for the memory where it is.
+Where it differs:
+
+* Numbers come from NumPy, and so do the last bits of a sum, an exp or a tanh.
+* It refuses NumPy arrays where CuPy quietly copies them over (`cupy.diff(numpy_array)`; as indices
+  they may still come), a 0-d array as the bound of a slice, and `k ** -1` of integers, which gives
+  zeros on CuPy. A stream's `synchronize` counts as waiting.
+* It does not notice the waits inside `repeat` by an array, `linspace` between arrays, and weighted
+  `average`.
+* `__dlpack_device__` says CPU, and there is no `__cuda_array_interface__`: other libraries can find
+  the memory only where it is. `x.base` equals the array that x views, but is another object.
 """
 
 import contextlib
@@ -25,7 +30,7 @@ import sys
 from collections.abc import Iterator
 
 from strict_cupy import device
-from strict_cupy.array import ndarray
+from strict_cupy.arrays import ndarray
 from strict_cupy.device import Counts, CUDARuntimeError, DeviceSynchronized
 from strict_cupy.extras import allow_synchronize
 from strict_cupy.modules import ALL, cupy, cupyx
@@ -49,7 +54,8 @@ def installed(*, driver: bool = True, headers: bool = True) -> Iterator:
     allocation raises CUDARuntimeError. `headers=False` plays one with a GPU but without the CUDA
     headers: memory can be had, the first kernel raises.
     """
-    before = {module.__name__: sys.modules.get(module.__name__) for module in ALL}
+    names = {module.__name__ for module in ALL}
+    before = {name: module for name, module in sys.modules.items() if name in names}
     machine = device.has_driver, device.has_headers
     install()
     device.has_driver, device.has_headers = driver, headers
@@ -57,11 +63,9 @@ def installed(*, driver: bool = True, headers: bool = True) -> Iterator:
         yield cupy
     finally:
         device.has_driver, device.has_headers = machine
-        for name, module in before.items():
-            if module is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = module
+        for name in names:
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ SPACES: dict[str, dict[str, str]] = _listed
 # The rest of NumPy's are missing: where=, order=, subok=, signature=.
 UFUNC_KEYWORDS = frozenset({"out", "dtype", "casting"})
 
-# The methods that every ufunc has, and for `at`, `reduce` and so on, those that do not merely raise.
+# Every ufunc has these methods; of all ufuncs but these, they raise NotImplementedError.
 UFUNC_METHODS = {
     "at": {"add", "subtract", "maximum", "minimum", "bitwise_and", "bitwise_or", "bitwise_xor"},
     "reduce": {"add", "multiply"},

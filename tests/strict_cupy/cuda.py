@@ -1,4 +1,4 @@
-"""The few names of `cupy.cuda` that a program needs which never leaves device 0 and its null stream."""
+"""`cupy.cuda` for programs that never leave device 0 and its null stream."""
 
 from strict_cupy import device
 

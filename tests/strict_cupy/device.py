@@ -26,8 +26,11 @@ class DeviceSynchronized(RuntimeError):
 
 @dataclass
 class Counts:
-    """What the GPU was asked to do: `launches` is the number of calls that start work on it (each at
-    least one kernel), `uploads` of copies from the host, `synchronisations` of waits for a result."""
+    """What the GPU was asked to do.
+
+    `launches` is the number of calls that start work on it (one kernel or more each), `uploads` the
+    number of copies from the host, `synchronisations` the number of waits for a result.
+    """
 
     launches: int = 0
     uploads: int = 0

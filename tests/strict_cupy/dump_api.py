@@ -1,6 +1,6 @@
 """Writes api.json: every public name of the installed CuPy, with its parameters. It needs no GPU.
 
-    python tests/strict_cupy/dump_api.py        (in an environment that has the CuPy wheel)
+    cd tests && python -m strict_cupy.dump_api      (in an environment that has the CuPy wheel)
 
 The stand-in and the scan of tests/test_xp_names.py both read the list, so neither needs CuPy.
 """
@@ -12,13 +12,14 @@ import re
 import types
 from pathlib import Path
 
-LISTED = (
+LISTED = (  # a parent before its children
     "cupy",
     "cupy.linalg",
     "cupy.random",
     "cupy.cuda",
     "cupy.cuda.runtime",
     "cupyx",
+    "cupyx.scipy",
     "cupyx.scipy.special",
     "cupy.ndarray",
     "cupy.cuda.Device",
@@ -91,7 +92,7 @@ def public_names(space) -> dict[str, str]:
 
 def main() -> None:
     import cupy
-    import cupyx.scipy.special  # noqa: F401
+    import cupyx.scipy.special
 
     api = {"version": cupy.__version__}
     for path in LISTED:
@@ -99,6 +100,9 @@ def main() -> None:
         for name in path.split(".")[1:]:
             space = getattr(space, name)
         api[path] = public_names(space)
+        parent, _, name = path.rpartition(".")
+        if parent:  # some modules load names so late that dir() does not show them
+            api[parent][name] = describe(space, cupy.ufunc)
     text = json.dumps(api, indent=0, sort_keys=True)
     Path(__file__).with_name("api.json").write_text(text + "\n")
 

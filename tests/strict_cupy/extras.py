@@ -3,6 +3,7 @@
 import contextlib
 
 import numpy as np
+
 import strict_cupy
 from strict_cupy import device
 from strict_cupy.device import DeviceSynchronized

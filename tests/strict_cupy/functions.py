@@ -5,9 +5,10 @@ back, and those with fewer arguments or other answers than their NumPy namesakes
 from typing import Any
 
 import numpy as np
+
 import strict_cupy
 from strict_cupy import device
-from strict_cupy.array import elementwise, ndarray, supported, wrap
+from strict_cupy.arrays import elementwise, ndarray, supported, wrap
 from strict_cupy.imitation import unwrap
 
 # ---- onto the GPU --------------------------------------------------------------------------------
@@ -87,7 +88,7 @@ def is_available():
     return device.has_driver
 
 
-# ---- fewer arguments, other answers ------------------------------------------------------------------
+# ---- fewer arguments, other answers --------------------------------------------------------------
 
 
 def copyto(dst, src, casting="same_kind", where=None):
@@ -127,7 +128,7 @@ def matmul_like(product, a, b, out, **keywords):
         if type(factor) is not ndarray:
             raise TypeError(
                 f"Argument '{name}' has incorrect type (expected cupy._core.core._ndarray_base, "
-                f"got {type(factor).__module__.replace('builtins', '')}.{type(factor).__name__})"
+                f"got {_written(type(factor))})"
             )
     device.launch()
     with np.errstate(all="ignore"):
@@ -135,6 +136,10 @@ def matmul_like(product, a, b, out, **keywords):
             return wrap(product(a._host, b._host, **keywords))
         product(a._host, b._host, out=unwrap(out), **keywords)
     return out
+
+
+def _written(kind: type) -> str:
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
 def einsum(*operands, **kwargs):
@@ -178,3 +183,6 @@ def _gpu_array(x: Any) -> ndarray:
     if type(x) is not ndarray:
         raise TypeError(f"Unsupported type {type(x)}")
     return x
+
+
+ndarray.dot, ndarray.take = dot, take

@@ -1,7 +1,7 @@
 """Functions and methods of CuPy made of NumPy's of the same name: CuPy's parameters only, arrays of
 this GPU only, and 0-d arrays instead of scalars.
 
-What behaves otherwise than its NumPy namesake is in functions.py, or named in one of the sets below.
+What differs more than that from its NumPy namesake is in functions.py, or in one of the sets below.
 """
 
 import functools
@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from strict_cupy import api, device
-from strict_cupy.array import ndarray, supported, wrap
+from strict_cupy.arrays import ndarray, supported, wrap
 
 # The result shows the memory of the argument: no kernel runs.
 VIEWS = frozenset(
@@ -83,9 +84,8 @@ def imitate(space: str, name: str, host_function: Callable) -> Callable:
     signature = _signature(space, name)
     positional, keywords = _shared_parameters(signature, host_function)
     wants_array = next(iter(signature.parameters), "") in _ARRAY_NAMES
-    launches = name not in VIEWS | METADATA
-    waits = name in WAITS
-    unwrapped = 0 if name in NO_ARRAY else 1 if name in ONE_ARRAY else math.inf
+    launches, waits = name not in VIEWS, name in WAITS
+    most_arrays = 0 if name in NO_ARRAY else 1 if name in ONE_ARRAY else math.inf
 
     def imitation(*args, **kwargs):
         if len(args) > positional or (keywords is not None and not kwargs.keys() <= keywords):
@@ -101,8 +101,8 @@ def imitate(space: str, name: str, host_function: Callable) -> Callable:
         if launches:
             device.launch()
         out = kwargs.get("out")
-        args = [unwrap(a) if n < unwrapped else a for n, a in enumerate(args)]
-        kwargs = {k: unwrap(a) for k, a in kwargs.items()}
+        args = [unwrap(a) if n < most_arrays else a for n, a in enumerate(args)]
+        kwargs = {k: unwrap(a) if most_arrays > 1 or k == "out" else a for k, a in kwargs.items()}
         with np.errstate(all="ignore"):
             result = host_function(*args, **kwargs)
         return _as_cupy_gives_it(name, result) if out is None else out
@@ -122,8 +122,7 @@ def _signature(space: str, name: str) -> inspect.Signature:
 def _shared_parameters(
     ours: inspect.Signature, host_function: Callable
 ) -> tuple[float, frozenset | None]:
-    """How many positional arguments, and which keywords (None for all), mean the same to CuPy and to
-    NumPy."""
+    """How many positional arguments, and which keywords (None: all), mean the same to both."""
     try:
         theirs = inspect.signature(host_function)
     except ValueError:  # some of NumPy's compiled functions, in its older versions
@@ -139,6 +138,8 @@ def _shared_parameters(
         positional += 1
     if any(p.kind is p.VAR_KEYWORD for p in ours.values()):
         return positional, None
+    if any(p.kind is p.VAR_KEYWORD for p in theirs.values()):
+        return positional, frozenset(ours)
     return positional, frozenset(ours.keys() & theirs.keys())
 
 
@@ -149,13 +150,11 @@ def _as_cupy_gives_it(name: str, result: Any) -> Any:
             result = np.ascontiguousarray(result)
     elif name in ZERO_DIMENSIONAL:
         result = np.asarray(result)
-    elif name in METADATA:
-        return result
     return wrap(result)
 
 
-def _ask_the_host(host_function: Callable) -> Callable:
-    """A question about dtypes and shapes, put to NumPy."""
+def ask(host_function: Callable) -> Callable:
+    """One of METADATA, answered by NumPy."""
 
     def question(*args, **kwargs):
         on_host = [a._host if isinstance(a, ndarray) else a for a in args]
@@ -164,7 +163,7 @@ def _ask_the_host(host_function: Callable) -> Callable:
     return question
 
 
-# ---- the methods of ndarray that array.py does not define ----------------------------------------
+# ---- the methods of ndarray that arrays.py does not define ---------------------------------------
 
 
 def _not_modelled(name: str) -> property:

@@ -5,6 +5,7 @@ mask waits for the GPU to count its True entries, and an index array on the host
 from typing import Any
 
 import numpy as np
+
 import strict_cupy
 from strict_cupy import device
 

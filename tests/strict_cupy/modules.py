@@ -1,7 +1,7 @@
 """The modules `cupy` and `cupyx`: every name that real CuPy has, and no other.
 
-A name is, in this order: modelled by hand, a ufunc, a dtype or constant that CuPy took from NumPy, or
-the imitation of NumPy's function. A name that real CuPy has and that none of these covers raises
+A name is, in this order: modelled by hand, a ufunc, an imitation of NumPy's function, or a dtype or
+constant that CuPy took from NumPy. A name that real CuPy has and that none of these covers raises
 NotImplementedError, so that a test fails for the right reason.
 """
 
@@ -10,9 +10,11 @@ import types
 from typing import Any
 
 import numpy as np
-from strict_cupy import api, cuda, extras, functions, random
-from strict_cupy.array import ndarray
-from strict_cupy.imitation import METADATA, NOT_MODELLED, _ask_the_host, imitate
+
+from strict_cupy import api, cuda, extras, functions, generator
+from strict_cupy.arrays import ndarray
+from strict_cupy.imitation import METADATA, NOT_MODELLED, ask, imitate
+from strict_cupy.kernels import ElementwiseKernel
 from strict_cupy.ufuncs import ufunc
 
 
@@ -43,7 +45,7 @@ class Module(types.ModuleType):
         if kind == "ufunc" and host is not None:
             return ufunc(name, host, self.__name__.replace(".", "_"))
         if kind.startswith("(") and callable(host) and name not in NOT_MODELLED:
-            return _ask_the_host(host) if name in METADATA else imitate(self.__name__, name, host)
+            return ask(host) if name in METADATA else imitate(self.__name__, name, host)
         if _is_borrowed(host) or (kind == "value" and name == "newaxis"):
             return host
         raise NotImplementedError(f"the stand-in does not model {self.__name__}.{name}")
@@ -63,10 +65,16 @@ def _scipy_special():
     return scipy.special
 
 
-cupy = Module("cupy", vars(functions) | {"ndarray": ndarray, "ufunc": ufunc}, np)
+_BY_HAND = vars(functions) | {
+    "ElementwiseKernel": ElementwiseKernel,
+    "ndarray": ndarray,
+    "ufunc": ufunc,
+}
+
+cupy = Module("cupy", _BY_HAND, np)
 cupy.__version__ = api.VERSION
 cupy.linalg = Module("cupy.linalg", {"matmul": functions.matmul}, np.linalg)
-cupy.random = Module("cupy.random", vars(random), None)
+cupy.random = Module("cupy.random", vars(generator), None)
 cupy.cuda = Module("cupy.cuda", vars(cuda), None)
 cupy.cuda.runtime = Module("cupy.cuda.runtime", vars(cuda.runtime), None)
 cupyx = Module("cupyx", vars(extras), None)

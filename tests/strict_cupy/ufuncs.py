@@ -1,11 +1,12 @@
-"""`cupy.ufunc`: NumPy's, without `where=` and `order=`, and with most of the ufunc methods missing."""
+"""`cupy.ufunc`: NumPy's, without `where=` and `order=`, and mostly without the ufunc methods."""
 
 from typing import Any
 
 import numpy as np
+
 from strict_cupy import device
 from strict_cupy.api import UFUNC_METHODS
-from strict_cupy.array import elementwise, ndarray, operand, wrap
+from strict_cupy.arrays import elementwise, ndarray, operand, wrap
 from strict_cupy.indexing import host_key
 
 # The atomic operations of a GPU that `at` needs exist for these dtypes alone.

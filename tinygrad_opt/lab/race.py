@@ -22,7 +22,7 @@ from tinygrad_opt.data.checks import whole
 from tinygrad_opt.nn import MLP
 from tinygrad_opt.ops.loss import cross_entropy
 from tinygrad_opt.optim import SGD, Momentum, Optimizer
-from tinygrad_opt.train import History, evaluate, fit
+from tinygrad_opt.train import Bar, History, evaluate, fit
 
 SIZES = (64, 32, 10)
 EPOCHS = 30
@@ -126,7 +126,7 @@ def race(
         optimizers: keys of `CONTESTANTS` or families of them ("momentum"); None means all.
         epochs, batch_size: the learning rates were tuned for the defaults.
         seeds: one start each.
-        progress: as for `fit`.
+        progress: one bar for the whole race: True, False, or None as for `fit`.
 
     Returns:
         One Result for each contestant and seed, grouped by contestant. A run that diverged is
@@ -141,11 +141,13 @@ def race(
     seeds = [whole("race: seeds", seed) for seed in seeds]
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"race: seeds are different integers, at least one, not {seeds}")
-    return [
-        run(contestant, seed, epochs=epochs, batch_size=batch_size, progress=progress)
-        for contestant in contestants
-        for seed in seeds
-    ]
+    pairs = [(contestant, seed) for contestant in contestants for seed in seeds]
+    results: list[Result] = []
+    with Bar(progress, "racing", len(pairs)) as bar:
+        for contestant, seed in pairs:
+            results.append(run(contestant, seed, epochs=epochs, batch_size=batch_size))
+            bar.advance(1, lambda: f"{results[-1].name}, seed {results[-1].seed}")
+    return results
 
 
 def run(
@@ -164,19 +166,19 @@ def run(
     model = MLP(list(SIZES), activation="relu")
     optimizer = contestant.make(list(model.named_parameters()), lr=lr)
     history, failure = History(), ""
-    figures = [math.nan] * 3
+    train_loss = test_loss = test_accuracy = math.nan
     with np.errstate(all="ignore"):  # a divergence is told in the result, not in warnings
         try:
             fit(model, cross_entropy, optimizer, Batches(*train, batch_size, seed=seed), epochs,
                 validation=test, history=history, progress=progress,
                 label=f"{contestant.name}, seed {seed}")  # fmt: skip
-            figures = [evaluate(model, cross_entropy, *train)[0],
-                       history.val_loss[-1], history.val_accuracy[-1]]  # fmt: skip
+            train_loss, _ = evaluate(model, cross_entropy, *train)
+            test_loss, test_accuracy = history.val_loss[-1], history.val_accuracy[-1]
         except FloatingPointError as error:
             failure = str(error)
     weights = sum(t.size for t in model.parameters())
     return Result(
-        contestant.key, contestant.name, lr, seed, history, *figures,
+        contestant.key, contestant.name, lr, seed, history, train_loss, test_loss, test_accuracy,
         step_ms=1000 * statistics.median(history.step_seconds or [math.nan]),
         state_bytes=sum(optimizer.memory().values()) / weights, weights=weights, failure=failure,
     )  # fmt: skip
@@ -207,11 +209,12 @@ def tune(
 
 
 def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """One row a contestant: the mean over its seeds of each figure, and how far they spread.
+    """One row a contestant, in the order in which they ran.
 
-    Keys: key, name, lr, runs, failed, and of the runs that did not fail train_loss, test_loss,
-    test_accuracy (means; None if all failed), test_accuracy_std (None for fewer than two), step_ms
-    (the median), state_bytes.
+    Keys: key, name, lr; runs and failed, how many; train_loss and test_loss, the medians over the
+    starts; test_accuracy, the mean, and test_accuracy_std, the standard deviation (None for fewer
+    than two), all of the runs that did not fail (None if all did); step_ms, the median over the
+    starts; state_bytes.
     """
     rows = []
     for key in dict.fromkeys(result.key for result in results):
@@ -221,15 +224,11 @@ def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
         rows.append({
             "key": key, "name": runs[0].name, "lr": runs[0].lr,
             "runs": len(runs), "failed": len(runs) - len(good),
-            "train_loss": _mean([result.train_loss for result in good]),
-            "test_loss": _mean([result.test_loss for result in good]),
-            "test_accuracy": _mean(accuracies),
+            "train_loss": statistics.median(r.train_loss for r in good) if good else None,
+            "test_loss": statistics.median(r.test_loss for r in good) if good else None,
+            "test_accuracy": statistics.fmean(accuracies) if good else None,
             "test_accuracy_std": statistics.stdev(accuracies) if len(good) > 1 else None,
             "step_ms": statistics.median(result.step_ms for result in runs),
             "state_bytes": runs[0].state_bytes,
         })  # fmt: skip
     return rows
-
-
-def _mean(values: list[float]) -> float | None:
-    return statistics.fmean(values) if values else None

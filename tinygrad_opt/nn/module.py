@@ -6,7 +6,7 @@ attribute may be replaced at any time, and weights are tied by `a.weight = b.wei
 
 import difflib
 import html
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,7 @@ class Module:
             yield name, found
             if isinstance(found, Module) and id(found) not in opened:
                 opened.add(id(found))
-                inside = [(f"{name}.{key}" if name else key, x) for key, x in _children(vars(found))]
+                inside = list(_children(vars(found), name))
                 stack.extend(reversed(inside))
 
     def _names(self) -> dict[Tensor, list[str]]:
@@ -139,8 +139,7 @@ class Module:
         for name, value in state.items():
             t = known.get(name)
             if t is None:
-                near = difflib.get_close_matches(str(name), known, 1)
-                problems.append(f"unexpected: {name}" + (f" (nearest: {near[0]})" if near else ""))
+                problems.append(f"unexpected: {name}{nearest(name, known)}")
                 continue
             try:
                 array = _host(value)
@@ -153,7 +152,7 @@ class Module:
             elif array.dtype != t.dtype:
                 problems.append(f"{name}: {array.dtype} for {t.dtype}; use astype on either side")
             elif not np.array_equal(values.setdefault(t, array), array, equal_nan=True):
-                problems.append(f"{name}: is the same tensor as {names[t][0]}, but another value")
+                problems.append(f"{' and '.join(names[t])}: one tensor, but several values")
         if problems:
             count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
             raise ValueError(
@@ -190,43 +189,47 @@ class Module:
         )
 
     def _replace(self, change: Callable[[Array], Array], call: str) -> "Module":
-        arrays = {t: change(t.data) for t in self._names()}
-        changed = {t: x for t, x in arrays.items() if x is not t.data}
-        held = next((names[0] for t, names in self._names().items() if t in changed and t.owned), "")
-        if held:
-            raise RuntimeError(
-                f"{held} belongs to an optimizer, which would go on with the old array: call "
-                f"model.{call} first, and make the optimizer after it"
-            )
-        grads = {t: None if t.grad is None else change(t.grad) for t in changed}
-        for t, x in changed.items():
-            t._data, t._grad, t.written = x, grads[t], next_index()
+        new = []
+        for t, names in self._names().items():
+            x = change(t.data)
+            if x is t.data:
+                continue
+            if t.owned:
+                raise RuntimeError(
+                    f"{names[0]} belongs to an optimizer, which would go on with the old array: "
+                    f"call model.{call} first, and make the optimizer after it"
+                )
+            new.append((t, x, None if t.grad is None else change(t.grad)))
+        for t, x, grad in new:
+            t._data, t._grad, t.written = x, grad, next_index()
         return self
 
     # ---- showing ---------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        head, rows = self._table()
-        wide = [max((len(row[column]) for row in rows), default=0) for column in (0, 1, 2)]
+        total, rows = self._table()
+        wide = [max(len(row[column]) for row in rows) for column in (0, 1, 2)]
         lines = [f"{a:{wide[0]}}  {b:{wide[1]}}  {c:>{wide[2]}}".rstrip() for a, b, c in rows]
-        return "\n".join([head, *lines])
+        return "\n".join([*lines, total])
 
     def _repr_html_(self) -> str:
-        head, rows = self._table()
+        total, rows = self._table()
         body = "".join(
             f'<tr><td style="text-align:left"><pre>{html.escape(a)}</pre></td>'
             f'<td style="text-align:left">{html.escape(b)}</td><td>{c}</td></tr>'
             for a, b, c in rows
         )
-        return f"<table><caption>{html.escape(head)}</caption>{body}</table>"
+        return f"<table>{body}<caption>{total}</caption></table>"
 
     def _table(self) -> tuple[str, list[tuple[str, str, str]]]:
-        """A line on the whole, and a row (indented name and kind, tensors, parameters) a module."""
+        """A line on the whole, and for each module a row: name and kind, tensors, parameters."""
         names = self._names()
-        trained = sum(t.size for t in names if t.requires_grad)
-        buffers = sum(t.size for t in names if not t.requires_grad)
-        dtypes = sorted({str(t.dtype) for t in names if t.requires_grad})
-        facts = [f"{trained:,} parameters", *([f"{buffers:,} in buffers"] if buffers else []), *dtypes]
+        trained = [t for t in names if t.requires_grad]
+        buffered = sum(t.size for t in names if not t.requires_grad)
+        dtypes = sorted({str(t.dtype) for t in trained})
+        total = [f"{sum(t.size for t in trained):,} parameters", *dtypes]
+        if buffered:
+            total.append(f"{buffered:,} in buffers")
         rows: list[tuple[str, str, str]] = []
         opened: dict[int, str] = {}
         stack: list[tuple[int, str, str, Module]] = [(0, "", "", self)]
@@ -238,8 +241,8 @@ class Module:
                 continue
             opened[id(module)] = path
             shapes, own, inner = [], 0, []
-            for key, found in _children(vars(module)):
-                full = f"{path}.{key}" if path else key
+            for full, found in _children(vars(module), path):
+                key = full.removeprefix(f"{path}.")
                 if isinstance(found, Module):
                     inner.append((depth + 1, full, key, found))
                     continue
@@ -250,13 +253,13 @@ class Module:
                 own += found.size if found.requires_grad and not tied else 0
             rows.append((kind + _settings(module), ", ".join(shapes), f"{own:,}" if own else ""))
             stack.extend(reversed(inner))
-        return ", ".join(facts), rows
+        return ", ".join(total), rows
 
 
-def _children(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Module | Tensor]]:
-    """(name, what) for the tensors and modules in `attributes`, in order, also inside lists, tuples
-    and dicts."""
-    stack: list[tuple[str, Any]] = [("", attributes)]
+def _children(attributes: Any, path: str = "") -> Iterator[tuple[str, Module | Tensor]]:
+    """(path to it, what) for the tensors and modules in `attributes`, in order, also inside lists,
+    tuples and dicts."""
+    stack: list[tuple[str, Any]] = [(path, attributes)]
     opened = set()
     while stack:
         name, found = stack.pop()
@@ -278,6 +281,12 @@ def _settings(module: Module) -> str:
     plain = {k: v for k, v in vars(module).items() if isinstance(v, (bool, int, float, str))}
     told = [f"{k}={v!r}" for k, v in plain.items() if k != "training" and len(repr(v)) <= 20]
     return f"({', '.join(told)})" if told else ""
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """The end of an error message on a wrong name: the known one nearest to it, if one is near."""
+    near = difflib.get_close_matches(str(name), known, 1)
+    return f" (nearest: {near[0]})" if near else ""
 
 
 def _host(value: Any) -> np.ndarray:

@@ -140,6 +140,8 @@ def from_dlpack(x: Any) -> Tensor:
 
     An array in the host's memory becomes a NumPy tensor, one on a CUDA device a CuPy tensor.
     """
+    if not hasattr(x, "__dlpack_device__"):
+        raise TypeError(f"from_dlpack: a {type(x).__name__} does not speak DLPack")
     host = 1  # DLPack's kDLCPU
     if x.__dlpack_device__()[0] == host:
         return Tensor(np.from_dlpack(x))

@@ -5,7 +5,7 @@ In each VJP g is the cotangent of the result y. Broadcasting is never mentioned:
 What happens at kinks, ties, zeros and NaN follows PyTorch unless the docstring says otherwise.
 """
 
-from typing import Any
+import math
 
 import numpy as np
 
@@ -82,6 +82,8 @@ def _power_vjp_base(g, y, a, p):
 
 
 def _power_vjp_exponent(g, y, a, p):
+    if isinstance(a, (int, float)):  # NumPy's log of a Python number would be a float64
+        return g * y * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan)
     flat = (a == 0) & (p >= 0)  # there log(a) is -inf
     return where(flat, 0, g * y * log(where(flat, 1, a)))
 
@@ -89,112 +91,30 @@ def _power_vjp_exponent(g, y, a, p):
 power.defvjp(_power_vjp_base, _power_vjp_exponent)
 
 
-# ---- exponentials and logarithms -----------------------------------------------------------------
+# ---- NumPy's functions of one variable -----------------------------------------------------------
 
 
-@primitive
-def exp(x):
-    """eˣ, elementwise. Overflows to inf above 89 in float32 and 710 in float64."""
-    return array_module(x).exp(x)
+def _function(name, vjp, doc):
+    def forward(x):
+        return getattr(array_module(x), name)(x)
+
+    forward.__name__, forward.__doc__ = name, f"{doc}, elementwise."
+    op = primitive(forward)
+    op.defvjp(vjp)
+    return op
 
 
-exp.defvjp(lambda g, y, x: g * y)
-
-
-@primitive
-def expm1(x):
-    """eˣ - 1, elementwise, exact for small x."""
-    return array_module(x).expm1(x)
-
-
-expm1.defvjp(lambda g, y, x: g * (y + 1))
-
-
-@primitive
-def log(x):
-    """Natural logarithm, elementwise: -inf at 0 with the gradient inf, NaN below."""
-    return array_module(x).log(x)
-
-
-log.defvjp(lambda g, y, x: g / x)
-
-
-@primitive
-def log1p(x):
-    """log(1 + x), elementwise, exact for small x."""
-    return array_module(x).log1p(x)
-
-
-log1p.defvjp(lambda g, y, x: g / (1 + x))
-
-
-# ---- roots, powers, signs ------------------------------------------------------------------------
-
-
-@primitive
-def sqrt(x):
-    """Square root, elementwise; the gradient at 0 is inf (detect_anomaly() finds such a place)."""
-    return array_module(x).sqrt(x)
-
-
-sqrt.defvjp(lambda g, y, x: g / (2 * y))
-
-
-@primitive
-def square(x):
-    """x * x, elementwise."""
-    return array_module(x).square(x)
-
-
-square.defvjp(lambda g, y, x: g * (2 * x))
-
-
-@primitive
-def abs(x):
-    """Absolute value, elementwise; the gradient is 0 at 0 and NaN at NaN."""
-    return array_module(x).abs(x)
-
-
-abs.defvjp(lambda g, y, x: g * sign(x))
-
-
-@primitive
-def sign(x):
-    """-1, 0 or 1, elementwise, and NaN at NaN; the gradient is 0 everywhere."""
-    return array_module(x).sign(x)
-
-
-sign.defvjp(lambda g, y, x: g * 0)
-
-
-# ---- trigonometric and hyperbolic ----------------------------------------------------------------
-
-
-@primitive
-def sin(x):
-    """Sine of x in radians, elementwise."""
-    return array_module(x).sin(x)
-
-
-sin.defvjp(lambda g, y, x: g * cos(x))
-
-
-@primitive
-def cos(x):
-    """Cosine of x in radians, elementwise."""
-    return array_module(x).cos(x)
-
-
-cos.defvjp(lambda g, y, x: -g * sin(x))
-
-
-@primitive
-def tanh(x):
-    """Hyperbolic tangent, elementwise."""
-    return array_module(x).tanh(x)
-
-
-tanh.defvjp(lambda g, y, x: g * (1 - y * y))
+exp = _function("exp", lambda g, y, x: g * y, "eˣ; inf above 89 in float32, 710 in float64")
+expm1 = _function("expm1", lambda g, y, x: g * (y + 1), "eˣ - 1, exact for small x")
+log = _function("log", lambda g, y, x: g / x, "Natural logarithm; -inf at 0, its gradient inf")
+log1p = _function("log1p", lambda g, y, x: g / (1 + x), "log(1 + x), exact for small x")
+sqrt = _function("sqrt", lambda g, y, x: g / (2 * y), "Square root; at 0 the gradient is inf")
+square = _function("square", lambda g, y, x: g * (2 * x), "x²")
+sin = _function("sin", lambda g, y, x: g * cos(x), "Sine of x in radians")
+cos = _function("cos", lambda g, y, x: -g * sin(x), "Cosine of x in radians")
+tanh = _function("tanh", lambda g, y, x: g * (1 - y * y), "Hyperbolic tangent")
+abs = _function("abs", lambda g, y, x: g * sign(x), "|x|; the gradient is 0 at 0, NaN at NaN")
+sign = _function("sign", lambda g, y, x: g * 0, "-1, 0 or 1, NaN at NaN; the gradient is 0")
 
 
 @primitive
@@ -299,6 +219,11 @@ silu.defvjp(_silu_vjp)
 # ---- choosing ------------------------------------------------------------------------------------
 
 
+def _xp(a, b):
+    """The module of the one of the two that is an array."""
+    return array_module(a if backend.is_array(a) else b)
+
+
 @primitive
 def maximum(a, b):
     """The larger of a and b, elementwise with broadcasting; a tie is shared half and half."""
@@ -376,24 +301,24 @@ def clip(x, low=None, high=None):
 
 # ---- comparing (no derivative) -------------------------------------------------------------------
 
-less = nondifferentiable(lambda a, b: a < b)
-less_equal = nondifferentiable(lambda a, b: a <= b)
-greater = nondifferentiable(lambda a, b: a > b)
-greater_equal = nondifferentiable(lambda a, b: a >= b)
-equal = nondifferentiable(lambda a, b: a == b)
-not_equal = nondifferentiable(lambda a, b: a != b)
-logical_and = nondifferentiable(lambda a, b: _xp(a, b).logical_and(a, b))
-logical_or = nondifferentiable(lambda a, b: _xp(a, b).logical_or(a, b))
-logical_not = nondifferentiable(lambda a: array_module(a).logical_not(a))
+
+def _comparison(name):
+    def forward(a, b):
+        return getattr(_xp(a, b), name)(a, b)
+
+    forward.__name__ = name
+    forward.__doc__ = f"NumPy's `{name}`, elementwise: a tensor of bools, without a gradient."
+    return nondifferentiable(forward)
 
 
-def _xp(a, b):
-    """The module of the one of the two that is an array."""
-    return array_module(a if backend.is_array(a) else b)
+less, less_equal, equal, not_equal, greater_equal, greater, logical_and, logical_or = map(
+    _comparison,
+    ["less", "less_equal", "equal", "not_equal", "greater_equal", "greater", "logical_and",
+     "logical_or"],
+)  # fmt: skip
 
 
-for _name in ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal",
-              "logical_and", "logical_or", "logical_not"):  # fmt: skip
-    _op: Any = globals()[_name]
-    _op.__name__ = _op.__qualname__ = _name
-    _op.__doc__ = f"NumPy's `{_name}`: a tensor of bools, without a gradient."
+@nondifferentiable
+def logical_not(x):
+    """NumPy's `logical_not`, elementwise: a tensor of bools, without a gradient."""
+    return array_module(x).logical_not(x)

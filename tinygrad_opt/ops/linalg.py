@@ -10,6 +10,10 @@ from tinygrad_opt.ops.shape import operand, raw_array
 @primitive
 def matmul(a, b):
     """a @ b: (..., n, k) @ (..., k, m) → (..., n, m), leading axes broadcast; 1-D is a vector."""
+    return _product(a, b)
+
+
+def _product(a, b):
     try:
         return a @ b
     except ValueError as error:
@@ -44,7 +48,9 @@ matmul.defvjp(_matmul_vjp_a, _matmul_vjp_b)
 def linear(x, weight, bias):
     """x @ weight + bias, (..., n_in) @ (n_in, n_out) + (n_out,): one op, for the bias is added in
     place to the fresh product."""
-    y = matmul(x, weight)
+    y = _product(x, weight)
+    if y.dtype != bias.dtype:
+        return y + bias
     y += bias
     return y
 
@@ -117,7 +123,10 @@ def _einsum_vjp(n, g, y, subscripts, *operands):
     x, mine = operands[n], terms[n]
     others = [(t, v) for i, (t, v) in enumerate(zip(terms, operands, strict=True)) if i != n]
     xp = array_module(raw_array(x))
-    known = set(output).union(*(t for t, _ in others))
+    reach: dict[str, int] = {}  # how far each label goes without this operand
+    for term, v in [(output, g), *others]:
+        for label, length in zip(term, v.shape):
+            reach[label] = max(length, reach.get(label, 0))
     unused = (c for c in string.ascii_letters if c not in subscripts)
     factors, target = [(output, g), *others], ""
     for label, length in zip(mine, x.shape, strict=True):
@@ -125,7 +134,7 @@ def _einsum_vjp(n, g, y, subscripts, *operands):
             twin = next(unused)
             factors.append((label + twin, xp.eye(length, dtype=x.dtype)))
             label = twin
-        elif label not in known:
+        elif reach.get(label, -1) < length:
             factors.append((label, xp.ones(length, dtype=x.dtype)))
         target += label
     return _einsum(",".join(t for t, _ in factors) + "->" + target, *(v for _, v in factors))

@@ -20,6 +20,13 @@ def kept(shape: tuple, axis) -> tuple:
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
+def reduced(shape: tuple, axis) -> int:
+    """How many elements of an array of `shape` go into each result."""
+    if axis is None:
+        return math.prod(shape)
+    return math.prod(shape[a] for a in (axis if isinstance(axis, tuple) else (axis,)))
+
+
 def spread(g, x, axis):
     """`g` with its reduced axes put back as length 1, so that it broadcasts against `x`."""
     return g.reshape(kept(x.shape, axis))
@@ -40,22 +47,22 @@ sum.defvjp(lambda g, y, x, axis=None, keepdims=False: broadcast_to(spread(g, x, 
 @primitive
 def mean(x, axis=None, keepdims=False):
     """Arithmetic mean over `axis`. ValueError for the mean of nothing."""
-    if not x.size:
-        raise ValueError(f"the mean of an empty array (shape {x.shape}) is undefined")
+    if not x.size and not reduced(x.shape, axis):
+        raise ValueError(f"the mean of nothing is undefined (shape {x.shape}, axis {axis})")
     return x.mean(axis=axis, keepdims=keepdims)
 
 
 def _mean_vjp(g, y, x, axis=None, keepdims=False):
-    return broadcast_to(spread(g, x, axis) / (x.size // y.size), x.shape)
+    return broadcast_to(spread(g, x, axis) / reduced(x.shape, axis), x.shape)
 
 
 mean.defvjp(_mean_vjp)
 
 
 def _check_ddof(x, axis, ddof):
-    n = x.size // math.prod(kept(x.shape, axis)) if x.size else 0
+    n = reduced(x.shape, axis)
     if n <= ddof:
-        raise ValueError(f"ddof={ddof} leaves nothing to divide by: {n} elements a group")
+        raise ValueError(f"ddof={ddof} leaves nothing to divide by: {n} elements in each result")
 
 
 @primitive
@@ -65,13 +72,13 @@ def var(x, axis=None, ddof=0, keepdims=False):
     return x.var(axis=axis, ddof=ddof, keepdims=keepdims)
 
 
-def _deviation(y, x, axis, ddof):
+def _deviation(x, axis, ddof):
     """(x - mean(x)) / (n - ddof): half the derivative of the variance."""
-    return (x - x.mean(axis=axis, keepdims=True)) / (x.size // y.size - ddof)
+    return (x - x.mean(axis=axis, keepdims=True)) / (reduced(x.shape, axis) - ddof)
 
 
 def _var_vjp(g, y, x, axis=None, ddof=0, keepdims=False):
-    return spread(g, x, axis) * 2 * _deviation(y, x, axis, ddof)
+    return spread(g, x, axis) * 2 * _deviation(x, axis, ddof)
 
 
 var.defvjp(_var_vjp)
@@ -92,7 +99,7 @@ def _over(g, y):
 
 
 def _std_vjp(g, y, x, axis=None, ddof=0, keepdims=False):
-    return spread(_over(g, y), x, axis) * _deviation(y, x, axis, ddof)
+    return spread(_over(g, y), x, axis) * _deviation(x, axis, ddof)
 
 
 std.defvjp(_std_vjp)
@@ -187,7 +194,8 @@ def _prod_vjp(g, y, x, axis=None, keepdims=False):
     order = front + last
     back = [order.index(i) for i in range(x.ndim)]
     rows = x.transpose(order)
-    others = product_of_others(rows.reshape((*rows.shape[: len(front)], -1)))
+    lead = rows.shape[: len(front)]
+    others = product_of_others(rows.reshape((*lead, math.prod(rows.shape[len(front) :]))))
     return spread(g, x, axis) * others.reshape(rows.shape).transpose(back)
 
 

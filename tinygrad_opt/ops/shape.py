@@ -193,7 +193,11 @@ def concatenate(arrays, axis=0):
     arrays = _several(arrays, "concatenate")
     if axis is None:
         arrays, axis = [flatten(a) for a in arrays], 0
-    return _concatenate(*arrays, axis=checked_axis(axis, arrays[0].ndim, "concatenate"))
+    axis = checked_axis(axis, arrays[0].ndim, "concatenate")
+    if len({(*a.shape[:axis], *a.shape[axis + 1 :]) for a in arrays}) > 1:
+        shapes = " and ".join(str(a.shape) for a in arrays)
+        raise ValueError(f"concatenate: shapes {shapes} differ beside axis {axis}")
+    return _concatenate(*arrays, axis=axis)
 
 
 def stack(arrays, axis=0):

@@ -6,7 +6,7 @@ update is one call on whole vectors (one kernel on a GPU), whatever the number o
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tinygrad_opt.backend import Array, array_module, name_of
 from tinygrad_opt.tensor import Tensor, next_index
@@ -21,9 +21,11 @@ class FlatVector:
         w, g: the weights and gradients, 1-D arrays of `size` elements (0 between the parameters).
         slots: the vectors that an optimizer keeps beside them, by name, of the same length.
         tensors: the parameters, in order, each at its offset.
+        group: the index of the group that they are of.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], slots: Sequence[str]):
+    def __init__(self, tensors: Sequence[Tensor], slots: Sequence[str], group: int = 0):
+        self.group = group
         first = tensors[0]._data
         self.tensors, self.dtype, self.backend = list(tensors), first.dtype, name_of(first)
         self.offsets, end = [], 0
@@ -44,6 +46,18 @@ class FlatVector:
         shape = self.data_views[n].shape if shape is None else shape
         start = self.offsets[n]
         return vector[start : start + math.prod(shape)].reshape(shape)
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        return any(t is tensor for t in self.tensors)
+
+    def blocks(self, length: int) -> Iterator[tuple[Array, ...]]:
+        """(w, g, slots...) a block of `length` elements at a time."""
+        vectors = (self.w, self.g, *self.slots.values())
+        if self.size <= length:
+            yield vectors
+            return
+        for start in range(0, self.size, length):
+            yield tuple(vector[start : start + length] for vector in vectors)
 
     def gather(self) -> None:
         """Make every parameter a view into w and g, whoever has moved it since.

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinygrad_opt import backend
-from tinygrad_opt.backend import Array, array_module
+from tinygrad_opt.backend import array_module
 from tinygrad_opt.optim.flat import FlatVector
 from tinygrad_opt.tensor import Tensor
 
@@ -64,7 +64,11 @@ class Optimizer:
         self.groups = _groups(type(self).__name__, params, {**hyper, "l2": l2})
         for group in self.groups:
             self._scalars(group)
-        self._flat = [_flat_vectors(group["params"], self.slots) for group in self.groups]
+        self._flat = [
+            flat
+            for n, group in enumerate(self.groups)
+            for flat in _flat_vectors(group["params"], self.slots, n)
+        ]
 
     # ---- a step ---
 
@@ -80,27 +84,20 @@ class Optimizer:
             with self.look_ahead():
                 loss = closure()
         scalars = [self._scalars(group) for group in self.groups]
-        for vectors in self._flat:
-            for flat in vectors:
-                flat.gather()
-                if self.check_finite:
-                    self._check_finite(flat)
-        for vectors, (l2, keywords) in zip(self._flat, scalars):
-            for flat in vectors:
-                self._update(flat, l2, keywords)
-                flat.stamp()
+        for flat in self._flat:
+            flat.gather()
+            if self.check_finite:
+                self._check_finite(flat)
+        for flat in self._flat:
+            self._update(flat, *scalars[flat.group])
+            flat.stamp()
         self.t += 1
         return loss
 
     def _update(self, flat: FlatVector, l2: float, scalars: dict[str, float]) -> None:
         """The rule over one flat vector, a block at a time: in blocks that fit the cache, the many
         temporaries of plain NumPy cost a fraction of what they cost in memory."""
-        old = (flat.w, *flat.slots.values())
-        block = BLOCK if flat.backend == "numpy" else flat.size
-        for start in range(0, flat.size, block):
-            part = slice(start, start + block)
-            w, *slots = (vector[part] for vector in old)
-            g = flat.g[part]
+        for w, g, *slots in flat.blocks(BLOCK if flat.backend == "numpy" else flat.size):
             if l2:
                 g = g + l2 * w
             new = self._rule(w, g, *slots, **scalars)
@@ -109,10 +106,9 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Fill every gradient with zeros, for the next `backward()` to add to."""
-        for vectors in self._flat:
-            for flat in vectors:
-                flat.gather()
-                flat.g.fill(0)
+        for flat in self._flat:
+            flat.gather()
+            flat.g.fill(0)
 
     def look_ahead(self) -> contextlib.AbstractContextManager:
         """Where the gradient is to be taken: inside, the weights stand at the point that this rule
@@ -145,10 +141,10 @@ class Optimizer:
 
     def _check_finite(self, flat: FlatVector) -> None:
         # One dot product sees every NaN and inf. It may overflow where all is finite: look again.
-        with np.errstate(over="ignore", invalid="ignore"):
-            if math.isfinite(float(flat.g @ flat.g)):
-                return
-        for name, part in self._parts(flat, flat.g):
+        # (vdot is silent about an overflow, where @ would warn.)
+        if math.isfinite(array_module(flat.g).vdot(flat.g, flat.g)):
+            return
+        for name, part in zip(self._names(flat), flat.grad_views):
             bad = ~array_module(part).isfinite(part)
             if bad.any():
                 raise FloatingPointError(
@@ -157,11 +153,10 @@ class Optimizer:
                     "where the loss grew before; tg.detect_anomaly() finds the op"
                 )
 
-    def _parts(self, flat: FlatVector, vector: Array) -> Iterable[tuple[str, Array]]:
-        """(name, view) of each parameter in a flat vector."""
-        names = {id(t): n for group in self.groups
-                 for n, t in zip(group["names"], group["params"])}  # fmt: skip
-        return [(names[id(t)], flat.view(vector, n)) for n, t in enumerate(flat.tensors)]
+    def _names(self, flat: FlatVector) -> list[str]:
+        """The names of the parameters in a flat vector, in its order."""
+        group = self.groups[flat.group]
+        return [n for n, t in zip(group["names"], group["params"]) if t in flat]
 
     # ---- state ---
 
@@ -169,7 +164,7 @@ class Optimizer:
         """Bytes really held by each slot, padding included; {} for a rule that remembers
         nothing."""
         return {
-            name: sum(flat.slots[name].nbytes for vectors in self._flat for flat in vectors)
+            name: sum(flat.slots[name].nbytes for flat in self._flat)
             for name in self.slots
         }
 
@@ -177,11 +172,11 @@ class Optimizer:
         """All that the coming steps depend on besides the weights: t, the hyper-parameters by group
         and the slots by parameter name, as NumPy arrays of the caller's own."""
         groups = [{k: v for k, v in group.items() if k != "params"} for group in self.groups]
-        slots = {
-            name: {slot: backend.host(dict(self._parts(flat, flat.slots[slot]))[name])
-                   for slot in self.slots}
-            for vectors in self._flat for flat in vectors for name, _ in self._parts(flat, flat.w)
-        }  # fmt: skip
+        slots: dict[str, dict[str, Any]] = {}
+        for flat in self._flat:
+            for n, name in enumerate(self._names(flat)):
+                slots[name] = {slot: backend.host(flat.view(vector, n))
+                               for slot, vector in flat.slots.items()}  # fmt: skip
         return {"optimizer": type(self).__name__, "form": self.form, "t": self.t, "groups": groups,
                 "slots": slots}  # fmt: skip
 
@@ -195,11 +190,11 @@ class Optimizer:
             )
         for group, saved in zip(self.groups, state["groups"]):
             group.update(saved)
-        for vectors in self._flat:
-            for flat in vectors:
-                for slot, vector in flat.slots.items():
-                    for name, part in self._parts(flat, vector):
-                        part[...] = backend.to(np.asarray(state["slots"][name][slot]), flat.backend)
+        for flat in self._flat:
+            for slot, vector in flat.slots.items():
+                for n, name in enumerate(self._names(flat)):
+                    saved = np.asarray(state["slots"][name][slot])
+                    flat.view(vector, n)[...] = backend.to(saved, flat.backend)
         self.t = state["t"]
 
     def _mismatches(self, state: dict[str, Any]) -> list[str]:
@@ -317,12 +312,12 @@ def _check_parameter(optimizer: str, name: str, t: Any) -> None:
         raise ValueError(f"{optimizer}: parameter {name!r} does not require a gradient")
 
 
-def _flat_vectors(tensors: list[Tensor], slots: tuple[str, ...]) -> list[FlatVector]:
+def _flat_vectors(tensors: list[Tensor], slots: tuple[str, ...], group: int) -> list[FlatVector]:
     """One flat vector for each dtype and backend among the tensors of a group."""
     kinds: dict[tuple, list[Tensor]] = {}
     for t in tensors:
         kinds.setdefault((t.dtype, backend.name_of(t._data)), []).append(t)
-    return [FlatVector(same, slots) for same in kinds.values()]
+    return [FlatVector(same, slots, group) for same in kinds.values()]
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ import pickle
 from typing import Any
 
 import numpy as np
+
 import strict_cupy
 from strict_cupy import device
 from strict_cupy.indexing import host_key
@@ -83,7 +84,8 @@ def _leave_to(other, ufunc, x):
     override = getattr(other, "__array_ufunc__", NotImplemented)
     if override is None:
         return NotImplemented
-    if override is NotImplemented and getattr(other, "__array_priority__", 0) > x.__array_priority__:
+    priority = getattr(other, "__array_priority__", 0)
+    if override is NotImplemented and priority > x.__array_priority__:
         return NotImplemented
     return ufunc(x, other)
 
@@ -239,9 +241,7 @@ class ndarray:
         if arr.dtype != self.dtype:
             raise TypeError(f"{arr.dtype} array cannot be set to {self.dtype} array")
         if arr.shape != self.shape:
-            raise ValueError(
-                f"Shape mismatch. Old shape: {self.shape}, new shape: {arr.shape}"
-            )
+            raise ValueError(f"Shape mismatch. Old shape: {self.shape}, new shape: {arr.shape}")
         if not (self._host.flags.c_contiguous or self._host.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
         device.upload()
@@ -280,6 +280,7 @@ class ndarray:
         key, gathers = host_key(key, self._host.shape)
         if gathers:
             device.launch()
+            return wrap(np.asarray(self._host[key], order="C"))
         return wrap(self._host[key])
 
     def __setitem__(self, key, value):
@@ -293,6 +294,9 @@ class ndarray:
             device.upload()
         with np.errstate(all="ignore"):
             self._host[key] = value
+
+    def __delitem__(self, key):
+        raise NotImplementedError("Subscript deletion not supported by ndarray")
 
     def fill(self, value):
         if np.ndim(value):
@@ -326,7 +330,7 @@ class ndarray:
     def __deepcopy__(self, memo):
         return self.copy("K")
 
-    # ---- what is known without asking the GPU ------------------------------------------------------
+    # ---- what is known without asking the GPU ----------------------------------------------------
 
     shape = property(lambda self: self._host.shape)
     dtype = property(lambda self: self._host.dtype)
@@ -339,7 +343,7 @@ class ndarray:
     mT = property(lambda self: wrap(self._host.mT))
     real = property(lambda self: wrap(self._host.real))
     imag = property(lambda self: wrap(self._host.imag))
-    base = property(lambda self: wrap(self._host.base))
+    base = property(lambda self: wrap(self._host.base) if _is_view(self._host) else None)
     flags = property(lambda self: Flags(self._host.flags))
     device = property(lambda self: strict_cupy.cupy.cuda.Device(0))
     data = property(lambda self: MemoryPointer(self._host))
@@ -357,6 +361,10 @@ def _counterpart_of(ufunc):
     name = ufunc.__name__
     special = strict_cupy.cupyx.scipy.special
     return getattr(strict_cupy.cupy, name, None) or getattr(special, name, None)
+
+
+def _is_view(host):
+    return isinstance(host.base, np.ndarray)
 
 
 def _from_pickle(host):

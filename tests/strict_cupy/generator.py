@@ -5,8 +5,9 @@ or choice), and other numbers than NumPy's for the same seed.
 from typing import Any
 
 import numpy as np
+
 from strict_cupy import api, device
-from strict_cupy.array import wrap
+from strict_cupy.arrays import wrap
 
 
 class Generator:

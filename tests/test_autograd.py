@@ -1,0 +1,563 @@
+"""The walk back through the graph, what users build on it, and the modes that change it."""
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tinygrad_opt as tg
+from tinygrad_opt import Tensor
+
+rng = np.random.default_rng(11)
+
+
+def leaf(values, dtype="float64"):
+    return Tensor(np.array(values, dtype), requires_grad=True)
+
+
+@pytest.fixture
+def cube():
+    """A user's own op."""
+
+    @tg.primitive
+    def cube(x):
+        return x**3
+
+    cube.defvjp(lambda g, y, x: g * 3 * x * x)
+    return cube
+
+
+# ---- primitive -----------------------------------------------------------------------------------
+
+
+def test_an_op_called_on_arrays_gives_an_array_and_on_tensors_a_tensor(backend, cube):
+    a = backend.array(np.array([1.0, 2.0]))
+    assert type(cube(a)) is type(a)
+    y = cube(Tensor(a))
+    assert (type(y), y.requires_grad, y.is_leaf) == (Tensor, False, True)
+    y = cube(Tensor(a, requires_grad=True))
+    assert (y.requires_grad, y.op, y.is_leaf) == (True, cube, False)
+    assert backend.host(y.data).tolist() == [1, 8]
+
+
+def test_a_user_s_op_has_derivatives_of_every_order(backend, cube):
+    x = Tensor(backend.array(np.array([1.0, 2.0])), requires_grad=True)
+    first = tg.grad(cube(x).sum(), x, create_graph=True)
+    second = tg.grad(first.sum(), x, create_graph=True)
+    third = tg.grad(second.sum(), x)
+    orders = [first.data, second.data, third]
+    assert [backend.host(g).tolist() for g in orders] == [[3, 12], [6, 12], [6, 6]]
+
+
+def test_an_op_keeps_its_name_and_docstring():
+    @tg.primitive
+    def _area(width, height):
+        """Width times height."""
+        return width * height
+
+    assert (_area.__name__, _area.__doc__) == ("area", "Width times height.")
+    _area.defvjp(lambda g, y, w, h: g * h, lambda g, y, w, h: g * w)
+    assert "op=area" in repr(_area(leaf(2), 3.0))
+
+
+def test_a_vjp_runs_only_for_the_arguments_that_need_it():
+    calls = []
+
+    @tg.primitive
+    def times(a, b):
+        return a * b
+
+    times.defvjp(lambda g, y, a, b: calls.append("a") or g * b,
+                 lambda g, y, a, b: calls.append("b") or g * a)  # fmt: skip
+    data, weight = Tensor([1.0, 2.0]), leaf([3, 4], "float32")
+    times(data, weight).sum().backward()
+    assert calls == ["b"]
+    times(weight, 2.0).sum().backward()
+    assert calls == ["b", "a"]
+
+
+def test_an_argument_without_a_vjp_may_be_a_constant_but_not_require_a_gradient():
+    @tg.primitive
+    def times(a, b):
+        return a * b
+
+    times.defvjp(lambda g, y, a, b: g * b)
+    x = leaf([1, 2])
+    assert tg.grad(times(x, 3.0).sum(), x).tolist() == [3, 3]
+    assert tg.grad(times(x, x.detach()).sum(), x).tolist() == [1, 2]
+    with pytest.raises(TypeError, match=r"times has no derivative .* argument 1: detach\(\)"):
+        times(x, x).sum().backward()
+    assert x.grad is None
+
+
+def test_tensors_and_options_may_be_given_by_keyword():
+    @tg.primitive
+    def scaled(a, b, scale=1.0):
+        return a * b * scale
+
+    scaled.defvjp(lambda g, y, a, b, scale=1.0: g * b * scale,
+                  lambda g, y, a, b, scale=1.0: g * a * scale)  # fmt: skip
+    a, b = leaf([1, 2]), leaf([3, 4])
+    for y in (scaled(a, b, scale=2.0), scaled(a, b=b, scale=2.0), scaled(b=b, a=a, scale=2.0)):
+        assert y.tolist() == [6, 16]
+        assert [g.tolist() for g in tg.grad(y.sum(), [a, b])] == [[6, 8], [2, 4]]
+    y = tg.power(a, p=b) + tg.matmul(a=a, b=b) + tg.where(a > 1, a=b, b=a)
+    wanted = torch_gradients(lambda a, b: a**b + a @ b + torch.where(a > 1, b, a), a, b)
+    for found, right in zip(tg.grad(y.sum(), [a, b]), wanted):
+        np.testing.assert_allclose(found, right, rtol=1e-12)
+
+
+def torch_gradients(f, *xs):
+    ts = [torch.tensor(x.numpy(), requires_grad=True) for x in xs]
+    return [g.numpy() for g in torch.autograd.grad(f(*ts).sum(), ts)]
+
+
+def test_a_vjp_need_not_undo_broadcasting():
+    @tg.primitive
+    def plus(a, b):
+        return a + b
+
+    plus.defvjp(lambda g, y, a, b: g, lambda g, y, a, b: g)
+    a, b = leaf(rng.standard_normal((2, 1))), leaf(rng.standard_normal(3))
+    g = rng.standard_normal((2, 3))
+    plus(a, b).backward(g)
+    np.testing.assert_allclose(a.grad, g.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(b.grad, g.sum(axis=0))
+
+
+def test_an_op_with_any_number_of_arguments_has_one_vjp_for_all():
+    @tg.primitive
+    def total(*arrays):
+        return sum(arrays)
+
+    total.defvjp_each(lambda n, g, y, *arrays: g * (n + 1))
+    a, b = leaf([1, 2]), leaf([3, 4])
+    total(a, b, a).sum().backward()
+    assert (a.grad.tolist(), b.grad.tolist()) == ([4, 4], [2, 2])
+
+
+def test_only_the_documented_inputs_are_recorded_never_a_constant_s_gradient():
+    x, c = leaf([1, 2]), Tensor([5.0, 6.0], dtype="float64")
+    y = (x * c + c).sum()
+    y.backward()
+    assert c.grad is None
+    assert x.grad.tolist() == [5, 6]
+
+
+# ---- backward ------------------------------------------------------------------------------------
+
+
+def test_backward_weighs_the_elements_of_the_result_by_the_cotangent(backend):
+    x = Tensor(backend.array(np.array([1.0, 2.0])), requires_grad=True)
+    weights = backend.array(np.array([3.0, 5]))
+    for g in ([3, 5], weights, Tensor(weights), weights.astype("int64")):
+        x.grad = None
+        (x * x).backward(g)
+        assert backend.host(x.grad).tolist() == [6, 20]
+
+
+def test_a_cotangent_of_another_precision_is_cast_to_that_of_the_result():
+    x = leaf([1, 2], "float32")
+    (x * x).backward(np.array([3.0, 5.0]))
+    assert (x.grad.dtype, x.grad.tolist()) == ("float32", [6, 20])
+
+
+def test_gradients_of_several_backwards_add_up():
+    x = leaf([1, 2])
+    for _ in range(3):
+        (x * x).sum().backward()
+    assert x.grad.tolist() == [6, 12]
+
+
+def test_a_single_element_of_any_shape_needs_no_cotangent():
+    x = leaf([[3.0]])
+    (x * x).backward()
+    assert x.grad.tolist() == [[6]]
+
+
+def test_a_random_network_has_the_gradients_that_torch_finds():
+    def net(f, x, w1, b1, w2):
+        h = f.tanh(x @ w1 + b1)
+        return (h @ w2 - (h * h).sum()) / (1 + f.exp(-h).mean())
+
+    shapes = [(5, 4), (4, 3), (3,), (3, 2)]
+    xs = [leaf(rng.standard_normal(s)) for s in shapes]
+    g = rng.standard_normal((5, 2))
+    net(tg, *xs).backward(g)
+    ts = [torch.tensor(x.numpy(), requires_grad=True) for x in xs]
+    for x, wanted in zip(xs, torch.autograd.grad(net(torch, *ts), ts, torch.tensor(g))):
+        np.testing.assert_allclose(x.grad, wanted.numpy(), rtol=1e-11, atol=1e-12)
+
+
+def test_a_graph_can_be_walked_again_only_when_retained():
+    x = leaf([1, 2])
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad.tolist() == [4, 8]
+    with pytest.raises(RuntimeError, match=r"graph through \w+ was already walked and released"):
+        y.backward()
+    with pytest.raises(RuntimeError, match="already walked"):
+        tg.grad(y, x)
+    assert x.grad.tolist() == [4, 8]
+
+
+def test_grad_keeps_the_graph_and_touches_no_leaf():
+    x = leaf([1, 2])
+    y = (x * x).sum()
+    assert tg.grad(y, x).tolist() == tg.grad(y, x).tolist() == [2, 4]
+    assert x.grad is None
+    y.backward()
+    assert x.grad.tolist() == [2, 4]
+
+
+# ---- grad ----------------------------------------------------------------------------------------
+
+
+def test_grad_gives_one_array_for_one_tensor_and_a_list_for_a_list(backend):
+    x = Tensor(backend.array(np.array(2.0)), requires_grad=True)
+    z = Tensor(backend.array(np.array(5.0)), requires_grad=True)
+    y = x * x * z
+    assert type(tg.grad(y, x)) is type(x.data)
+    for xs in ([x, z], (x, z)):
+        found = tg.grad(y, xs)
+        assert type(found) is list
+        assert [float(g) for g in found] == [20, 4]
+    assert type(tg.grad(y, x, create_graph=True)) is Tensor
+
+
+def test_grad_of_an_inner_tensor_is_its_whole_cotangent_and_does_not_stop_the_walk():
+    x = leaf([1.0, 2.0])
+    h = x * 3
+    y = (h * h + h).sum()
+    gh, gx = tg.grad(y, [h, x])
+    assert gh.tolist() == [7, 13]
+    assert gx.tolist() == [21, 39]
+    assert tg.grad(y, y) == 1
+
+
+def test_grad_with_respect_to_what_was_not_used_is_zero():
+    x, other = leaf([1.0, 2.0]), leaf([[3.0]], "float32")
+    for create_graph in (False, True):
+        _, g = tg.grad((x * x).sum(), [x, other], create_graph=create_graph)
+        assert (g.shape, g.dtype) == ((1, 1), "float32")
+        assert g.tolist() == [[0]]
+
+
+def test_the_same_tensor_may_be_asked_for_twice_and_the_answers_are_apart():
+    x = leaf([1.0, 2.0])
+    a, b = tg.grad((x * x).sum(), [x, x])
+    a += 100
+    assert b.tolist() == [2, 4]
+
+
+def test_second_derivatives_match_torch():
+    def f(w, x):
+        return ((w @ x).exp() / (x * x).sum()).sum()
+
+    w, x = leaf(rng.standard_normal((2, 3))), leaf(rng.standard_normal(3))
+    gw, gx = tg.grad(f(w, x), [w, x], create_graph=True)
+    mixed = tg.grad((gw * gw).sum() + (gx * gx * gx).sum(), [w, x])
+    tw, tx = (torch.tensor(v.numpy(), requires_grad=True) for v in (w, x))
+    hw, hx = torch.autograd.grad(f(tw, tx), [tw, tx], create_graph=True)
+    wanted = torch.autograd.grad((hw * hw).sum() + (hx**3).sum(), [tw, tx])
+    for found, right in zip(mixed, wanted):
+        np.testing.assert_allclose(found, right.numpy(), rtol=1e-10)
+
+
+def test_a_recorded_gradient_can_be_a_term_of_the_loss():
+    """A gradient penalty, walked with backward()."""
+    x, w = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    g = tg.grad((w * x * x).sum(), x, create_graph=True)
+    (g * g).sum().backward()
+    assert w.grad.tolist() == [24, 128]  # d/dw (2wx)² = 8wx²
+    assert x.grad.tolist() == [72, 256]
+
+
+def test_a_cotangent_tensor_with_create_graph_is_differentiated_through():
+    """The double-backward trick: a Jacobian times a vector from two walks."""
+    x, u = leaf([1.0, 2.0]), leaf([1.0, 1.0])
+    vjp = tg.grad(x**3, x, cotangent=u, create_graph=True)
+    jvp = tg.grad(vjp, u, cotangent=[5, 7])
+    assert jvp.tolist() == [15, 84]
+
+
+def test_the_gradient_of_a_linear_function_is_constant_and_its_own_gradient_zero():
+    x = leaf([1.0, 2.0])
+    g = tg.grad((3 * x).sum(), x, create_graph=True)
+    assert g.tolist() == [3, 3]
+    assert not g.requires_grad or tg.grad(g.sum(), x).tolist() == [0, 0]
+
+
+# ---- hvp -----------------------------------------------------------------------------------------
+
+
+def test_hvp_of_a_quadratic_form_is_the_symmetrised_matrix_times_v():
+    a = rng.standard_normal((4, 4))
+    v = rng.standard_normal(4)
+    (hv,) = tg.hvp(lambda x: x @ a @ x, [leaf(rng.standard_normal(4))], [v])
+    np.testing.assert_allclose(hv, (a + a.T) @ v, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor", "leaf"])
+def test_hvp_takes_arrays_and_tensors_and_couples_the_blocks(backend, kind):
+    a, b = rng.standard_normal(3), rng.standard_normal((3, 2))
+    va, vb = rng.standard_normal(3), rng.standard_normal((3, 2))
+
+    def wrap(x):
+        x = backend.array(x)
+        return x if kind == "array" else Tensor(x, requires_grad=kind == "leaf")
+
+    def f(x, w):
+        return ((x @ w).tanh() ** 2).sum()
+
+    ta, tb = torch.tensor(a), torch.tensor(b)
+    wanted = torch.autograd.functional.hvp(f, (ta, tb), (torch.tensor(va), torch.tensor(vb)))[1]
+    xs = [wrap(a), wrap(b)]
+    found = tg.hvp(f, xs, [wrap(va), wrap(vb)])
+    assert type(found) is list
+    for h, right in zip(found, wanted):
+        np.testing.assert_allclose(backend.host(h), right.numpy(), rtol=1e-10)
+    assert all(getattr(x, "grad", None) is None for x in xs)
+
+
+def test_hvp_keeps_float32_and_the_backend(backend):
+    x = Tensor(backend.array(np.array([1.0, 2.0], "float32")))
+    (h,) = tg.hvp(lambda x: (x * x * x).sum(), [x], [[1.0, 10.0]])
+    assert type(h) is type(x.data)
+    assert (h.dtype, backend.host(h).tolist()) == ("float32", [6, 120])
+
+
+def test_the_hessian_of_a_linear_function_is_zero():
+    (h,) = tg.hvp(lambda x: (3 * x).sum(), [leaf([1.0, 2.0])], [[1.0, 1.0]])
+    assert h.tolist() == [0, 0]
+
+
+# ---- no_grad -------------------------------------------------------------------------------------
+
+
+def test_nothing_is_recorded_under_no_grad(backend, cube):
+    x = Tensor(backend.array(np.array([1.0, 2.0])), requires_grad=True)
+    with tg.no_grad():
+        for y in (x * 2, x[0], cube(x), x.sum(), x.astype("float32"), tg.softmax(x)):
+            assert (y.requires_grad, y.op, y.inputs) == (False, None, ())
+    assert (x * 2).requires_grad
+    with tg.no_grad(), pytest.raises(RuntimeError, match=r"nothing below .*outside no_grad\(\)"):
+        (x * 2).sum().backward()
+
+
+def test_no_grad_decorates_functions_nests_and_ends_with_an_exception():
+    x = leaf([1.0, 2.0])
+
+    @tg.no_grad()
+    def evaluate(depth):
+        """Score."""
+        return x * 2 if depth == 0 else evaluate(depth - 1)
+
+    assert not evaluate(3).requires_grad
+    assert (evaluate.__name__, evaluate.__doc__) == ("evaluate", "Score.")
+    assert (x * 2).requires_grad
+    with tg.no_grad():
+        with pytest.raises(KeyError), tg.no_grad():
+            raise KeyError
+        assert not (x * 2).requires_grad
+    assert (x * 2).requires_grad
+    block = tg.no_grad()
+    with block:
+        with block:
+            pass
+        assert not (x * 2).requires_grad
+    assert (x * 2).requires_grad
+
+
+def test_a_backward_under_no_grad_walks_what_was_recorded_outside():
+    x = leaf([1.0, 2.0])
+    y = (x * x).sum()
+    with tg.no_grad():
+        assert tg.grad(y, x).tolist() == [2, 4]
+        y.backward()
+    assert x.grad.tolist() == [2, 4]
+
+
+def test_the_modes_belong_to_the_thread():
+    """A data loader's no_grad() must not switch off the training loop's recording."""
+    x = leaf([1.0, 2.0])
+    inside, done = threading.Event(), threading.Event()
+    seen = []
+
+    @tg.no_grad()
+    def worker():
+        with tg.detect_anomaly():
+            seen.append((x * 2).requires_grad)
+            inside.set()
+            done.wait(10)
+        seen.append((x * 2).requires_grad)
+
+    threads = [threading.Thread(target=worker) for _ in range(2)]
+    threads[0].start()
+    assert inside.wait(10)
+    y = x * 2
+    assert y.requires_grad
+    assert y.origin is None
+    with np.errstate(divide="ignore"):
+        tg.log(Tensor([0.0]))  # no anomaly mode here
+    threads[1].start()
+    done.set()
+    for thread in threads:
+        thread.join(10)
+    assert seen == [False] * 4
+    assert (x * 2).requires_grad
+
+
+# ---- detect_anomaly ------------------------------------------------------------------------------
+
+
+def line_of(marker):
+    """This file's line that ends in the comment `# marker`."""
+    with open(__file__, encoding="utf-8") as file:
+        (line,) = (n for n, text in enumerate(file, 1) if text.rstrip().endswith(f"# {marker}"))
+    return rf"test_autograd\.py:{line}\b"
+
+
+FORWARD = {
+    "log": lambda x: tg.log(x),
+    "divide": lambda x: 1 / x,
+    "power": lambda x: x**-1,
+    "exp": lambda x: tg.exp(x + 1000),
+    "sqrt": lambda x: (x - 1).sqrt(),
+    "multiply": lambda x: (x + 1e200) * 1e200,
+    "matmul": lambda x: (x + 1e200) @ (x + 1e200),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", FORWARD)
+def test_anomaly_mode_names_the_op_that_made_the_first_nan_or_inf(name):
+    x = leaf([0.0, 1.0])
+    message = rf"^{name} made .*test_autograd\.py:\d+"
+    with tg.detect_anomaly(), pytest.raises(FloatingPointError, match=message):
+        FORWARD[name](x)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_anomaly_mode_names_the_user_s_line_forward_and_backward():
+    x = leaf([0.0, 4.0])
+    with tg.detect_anomaly():
+        with pytest.raises(FloatingPointError, match=line_of("here the log")):
+            tg.log(x).sum()  # here the log
+        root = tg.sqrt(x)  # here the root
+        loss = (root * 2).sum()
+        wanted = r"VJP of sqrt.*" + line_of("here the root")
+        with pytest.raises(FloatingPointError, match=wanted):
+            loss.backward()
+        with pytest.raises(FloatingPointError, match=wanted):
+            tg.grad(loss, x)
+        with pytest.raises(FloatingPointError, match=wanted):
+            tg.grad(loss, x, create_graph=True)
+    assert x.grad is None
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_script_beside_the_package_with_a_like_name_is_the_user_s():
+    """tinygrad_opt_notes/script.py begins like tinygrad_opt/, and is not in it."""
+    path = f"{Path(tg.__file__).parent}_notes{os.sep}script.py"
+    code = compile("\n\ntg.log(x)\n", path, "exec")
+    with tg.detect_anomaly(), pytest.raises(FloatingPointError, match=r"_notes.script\.py:3$"):
+        exec(code, {"tg": tg, "x": leaf([0.0])})
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_anomaly_mode_accuses_the_op_that_began_it_and_not_those_that_pass_it_on():
+    x = Tensor(np.array([np.nan, 1.0]), requires_grad=True)
+    with tg.detect_anomaly():
+        y = tg.exp(x) * 2 + 1  # NaN in, NaN out
+        assert np.isnan(y.data[0])
+        with tg.no_grad(), pytest.raises(FloatingPointError, match=r"^log made"):
+            tg.log(x.detach()[1:] * 0)  # also where nothing is recorded
+
+
+def test_anomaly_mode_is_silent_on_a_healthy_network(backend):
+    x = Tensor(backend.array(rng.standard_normal((4, 3))), requires_grad=True)
+    with tg.detect_anomaly():
+        loss = tg.cross_entropy(tg.relu(x @ x.T), [0, 1, 2, 3]) + x.norm() + x[0, 0] ** 2
+        loss.backward(retain_graph=True)
+        tg.grad(loss, x, create_graph=True)
+    assert np.isfinite(backend.host(x.grad)).all()
+
+
+@pytest.mark.parametrize("victim", ["input 0", "the result"])
+def test_anomaly_mode_catches_an_edit_through_a_numpy_alias(victim):
+    array = np.array([1.0, 2.0])
+    x = Tensor(array, requires_grad=True)
+    with tg.detect_anomaly():
+        y = tg.exp(x)  # here the alias
+        alias = array if victim == "input 0" else y.data[:1]
+        alias[0] = 7
+        wanted = rf"{victim} of exp \(called at .*{line_of('here the alias')}\) was edited"
+        with pytest.raises(RuntimeError, match=wanted):
+            y.backward([1, 1])
+        with pytest.raises(RuntimeError, match=wanted):
+            tg.grad(y, x, [1, 1])
+    assert x.grad is None
+
+
+def test_a_graph_recorded_in_anomaly_mode_is_checked_wherever_it_is_walked():
+    array = np.array([1.0, 2.0])
+    x = Tensor(array, requires_grad=True)
+    with tg.detect_anomaly():
+        loss = (x * x).sum()
+    array += 1
+    with pytest.raises(RuntimeError, match="edited"):
+        loss.backward()
+    array -= 1  # put back as it was, the gradient is right again
+    loss.backward()
+    assert x.grad.tolist() == [2, 4]
+
+
+def test_anomaly_mode_changes_no_number(backend):
+    a = rng.standard_normal((3, 4)).astype("float32")
+    found = []
+    for mode in (tg.detect_anomaly, contextlib.nullcontext):
+        x = Tensor(backend.array(a), requires_grad=True)
+        with mode():
+            tg.log_softmax(x).std().backward()
+        found.append(backend.host(x.grad))
+    assert np.array_equal(*found)
+
+
+# ---- edits ---------------------------------------------------------------------------------------
+
+
+def test_an_edit_after_the_backward_or_before_the_forward_is_fine():
+    x = leaf([1.0, 2.0])
+    for step in range(3):
+        (x * x).sum().backward()
+        with tg.no_grad():
+            x -= 0.25 * x.grad
+        x.grad = None
+        assert x.tolist() == [0.5 ** (step + 1), 2 * 0.5 ** (step + 1)]
+
+
+def test_the_message_about_an_edit_says_what_to_do():
+    x = leaf([1.0, 2.0])
+    y = x * x
+    x.data = [3.0, 4.0]
+    with pytest.raises(RuntimeError) as error:
+        y.sum().backward()
+    assert str(error.value) == (
+        "the data of an input of multiply was edited between forward and backward: the gradient "
+        "would be that of other numbers. Edit before the forward pass or after backward()"
+    )
+
+
+def test_an_edit_outside_the_walked_part_of_the_graph_disturbs_nothing():
+    x, other = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    y, unused = x * x, other * x
+    other.data = [0.0, 0.0]
+    y.sum().backward()
+    assert x.grad.tolist() == [2, 4]
+    assert unused.shape == (2,)
