@@ -258,7 +258,9 @@ def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool
                 try:
                     gx = vjp(g, y, *args, **t.kwargs)
                 except FloatingPointError as error:  # an op of a recorded VJP, in anomaly mode
-                    raise (anomaly.bad_cotangent(t, x) if t.origin else error) from error
+                    if t.origin is None:
+                        raise
+                    raise anomaly.bad_cotangent(t, x) from error
                 data = x._data
                 if gx.shape != data.shape:
                     gx = unbroadcast(gx, data.shape)
