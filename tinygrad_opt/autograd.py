@@ -96,15 +96,16 @@ def primitive(forward: Callable) -> Any:
     """
 
     def lifted(*args, **kwargs):
-        for a in kwargs.values():
-            if type(a) is Tensor:  # given by keyword, it is an input like any other
-                return op(*_positional(forward, args, kwargs))
+        if kwargs:
+            for a in kwargs.values():
+                if type(a) is Tensor:  # given by keyword, it is an input like any other
+                    return op(*_positional(forward, args, kwargs))
         for a in args:
             if type(a) is Tensor:
                 break
         else:
             return forward(*args, **kwargs)
-        needs_grad = converted = False
+        needs_grad = constants = False
         values = []
         try:
             for a in args:
@@ -113,12 +114,10 @@ def primitive(forward: Callable) -> Any:
                     if a._requires_grad:
                         needs_grad = True
                     a = a._data
-                elif kind in _WEAK or (kind is np.ndarray and not a.ndim):
-                    a, converted = _constant(a), True
+                elif kind not in _PLAIN:
+                    a, constants = _constant(a, args), True
                 values.append(a)
             y = forward(*values, **kwargs)
-            if y.dtype.kind == "c":
-                raise TypeError("complex numbers are not supported")
         except Exception as error:
             raise anomaly.retold(error, op.__name__, values) from error
         if isinstance(y, np.generic):  # NumPy turns 0-d results into scalars
@@ -126,7 +125,7 @@ def primitive(forward: Callable) -> Any:
         if needs_grad and op.vjps is not None and _mode.recording:
             if len(args) > len(op.vjps):
                 _check_rest(op, args)
-            if converted:
+            if constants:
                 args = tuple(a if type(a) is Tensor else v for a, v in zip(args, values))
             t = make_node(y, True, op, args, kwargs)
         else:
@@ -163,13 +162,18 @@ class _EachArgument:
         return sys.maxsize
 
 
-_WEAK = frozenset({list, *(np.dtype(c).type for c in "?bBhHiIlLqQefd")})
+_PLAIN = frozenset({float, int, bool, type(None), tuple, str, slice})  # passed on as they are
 
 
-def _constant(a: Any) -> Any:
-    """A list as a float32 array; a NumPy scalar or 0-d array as the Python number, which does not
-    promote the dtype of what it meets."""
-    return backend.asarray(a) if type(a) is list else a.item()
+def _constant(a: Any, args: tuple) -> Any:
+    """A list as a float32 array, beside the tensors it meets; a NumPy scalar or 0-d array as the
+    Python number, which does not promote the dtype of what it meets."""
+    if isinstance(a, list):
+        home = next(t for t in args if type(t) is Tensor)
+        return backend.to(backend.from_python(a), backend.name_of(home._data))
+    if isinstance(a, complex) or getattr(a, "dtype", np.dtype(bool)).kind == "c":
+        raise TypeError("complex numbers are not supported")
+    return a.item() if isinstance(a, (np.ndarray, np.generic)) and not a.ndim else a
 
 
 def _positional(forward: Callable, args: tuple, kwargs: dict) -> tuple:
@@ -328,7 +332,7 @@ def grad(y: Tensor, xs: Any, cotangent: Any = None, create_graph: bool = False) 
         if not create_graph:  # a copy of its own for each: two targets may share one cotangent
             grads.append(xp.array(gx))
         else:
-            grads.append(gx * 1 if isinstance(gx, Tensor) else Tensor(gx))
+            grads.append(gx * 1 if isinstance(gx, Tensor) else make_node(gx))
     return grads[0] if isinstance(xs, Tensor) else grads
 
 
@@ -340,11 +344,11 @@ def hvp(f: Callable, xs: Sequence, vs: Sequence) -> list[Array]:
     """
     if isinstance(xs, Tensor) or isinstance(vs, Tensor) or len(xs) != len(vs):
         raise ValueError("hvp: xs and vs are two lists of the same length")
-    inputs = [
-        x if isinstance(x, Tensor) and x.requires_grad
-        else Tensor(x.data if isinstance(x, Tensor) else x, requires_grad=True)
-        for x in xs
-    ]  # fmt: skip
+    inputs = [x.detach() if isinstance(x, Tensor) and not x.requires_grad else x for x in xs]
+    inputs = [x if isinstance(x, Tensor) else Tensor(x) for x in inputs]
+    for x in inputs:
+        if not x.requires_grad:
+            x.requires_grad = True
     gradients = grad(f(*inputs), inputs, create_graph=True)
     slopes = [(g * _cotangent_of(g, v)).sum() for g, v in zip(gradients, vs)]
     slope = functools.reduce(operator.add, slopes)
@@ -373,7 +377,7 @@ def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[lis
         g = _cotangent_of(y, cotangent)
     if not create_graph:
         return graph_of(y), g
-    return graph_of(y), cotangent if isinstance(cotangent, Tensor) else Tensor(g)
+    return graph_of(y), cotangent if isinstance(cotangent, Tensor) else make_node(g)
 
 
 def _cotangent_of(y: Tensor, cotangent: Any) -> Array:

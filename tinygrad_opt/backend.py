@@ -149,7 +149,7 @@ def asarray(data: Any, dtype: Any = None) -> Array:
     elif isinstance(data, np.generic):
         x = np.asarray(data, check_dtype(data.dtype if dtype is None else dtype))
     elif isinstance(data, (bool, int, float, list, tuple)):
-        x = _from_python(data, dtype)
+        x = from_python(data, dtype)
     elif hasattr(data, "__dlpack__"):
         raise TypeError(f"got a {type(data).__name__}: take it over with tg.from_dlpack(x)")
     else:
@@ -157,7 +157,9 @@ def asarray(data: Any, dtype: Any = None) -> Array:
     return x if _current == "numpy" else to(x, _current)
 
 
-def _from_python(data: Any, dtype: Any) -> np.ndarray:
+def from_python(data: Any, dtype: Any = None) -> np.ndarray:
+    """Numbers and (nested) lists as a NumPy array: float32 unless they are bools or `dtype`
+    says."""
     try:
         x = np.asarray(data)
     except (ValueError, OverflowError) as error:
@@ -241,4 +243,7 @@ def use_environment() -> None:
     """Obey TINYGRAD_OPT_BACKEND, if it is set."""
     name = os.environ.get("TINYGRAD_OPT_BACKEND")
     if name:
-        use(name.strip().lower())
+        try:
+            use(name.strip().lower())
+        except (ValueError, RuntimeError) as error:
+            raise type(error)(f"TINYGRAD_OPT_BACKEND={name}: {error}") from error

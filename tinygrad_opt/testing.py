@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_opt import backend
 from tinygrad_opt.autograd import grad
+from tinygrad_opt.backend import array_module
 from tinygrad_opt.ops.shape import concatenate, raw_array, reshape
 from tinygrad_opt.tensor import Tensor
 
@@ -21,7 +22,8 @@ ROWS = 10  # of a table of errors, the worst first
 
 
 class KinkError(AssertionError):
-    """The function has no derivative at this point: its slopes to the left and right differ."""
+    """The function has no derivative at this point, or none that differences can find: its slopes
+    to the left and right differ, however small the step."""
 
 
 # ---- against differences -------------------------------------------------------------------------
@@ -48,7 +50,8 @@ def gradcheck(
         f: a function of Tensors that gives one Tensor, of any shape.
         arrays: the point. Floats (arrays, lists, Tensors, numbers) are copied to float64 and become
             Tensors that require a gradient, on the current backend. Arrays of integers and bools
-            are copied and passed on as constants; everything else is passed on as it is.
+            are copied and passed on as constants; everything else is passed on as it is. Floats that
+            shall stay constant belong inside `f`.
         order: 1 or 2.
         rtol, atol: how far off a derivative may be, relative to the difference and absolutely. What
             the difference itself is unsure of, by rounding and curvature, is granted on top.
@@ -117,28 +120,29 @@ def _differences(
     if not np.array_equal(base, _value(f, values)):
         raise AssertionError("gradcheck: f gives other values on a second call: is it random?")
 
-    def slope(i: tuple, h: float) -> float:
+    def slope(i: tuple, h: float) -> tuple[float, float]:
+        """The slope from x to x + h eᵢ, and the part of it that rounding of the values makes."""
         moved = x.copy()
         moved[i] += h
         rise = _value(f, [*values[:n], moved, *values[n + 1 :]]) - base
-        return float((cotangent * rise).sum() / (moved[i] - x[i]))
+        noise = 2 * EPS * (1 + np.abs(cotangent * base)[rise != 0].sum()) / abs(h)
+        return float((cotangent * rise).sum() / (moved[i] - x[i])), float(noise)
 
-    size = float(np.abs(cotangent * base).sum())
-    results = np.empty((2, *x.shape))
+    results = np.empty((3, *x.shape))
     for i in np.ndindex(x.shape):
-        where = f"{name}{[*i]} = {x[i]:.6g}"
         h = step * max(1.0, abs(float(x[i])))
-        results[:, *i] = _difference(lambda h, i=i: slope(i, h), h, size, atol, where)
-    numeric, unsure = results
-    if x.size:  # rounding inside f, which its values do not show, is about the same for all x
-        unsure += 4 * np.median(unsure)
-    return numeric, unsure
+        where = f"{name}{[*i]} = {x[i]:.6g}"
+        results[:, *i] = _difference(lambda h, i=i: slope(i, h), h, atol, where)
+    numeric, spread, noise = results
+    if x.size:  # rounding inside f (a large offset) is as many times that of its values for all x
+        noise *= 1 + 4 * np.median(spread / noise)
+    return numeric, spread + noise
 
 
 def _difference(
-    slope: Callable, widest: float, size: float, atol: float, where: str
-) -> tuple[float, float]:
-    """The derivative from the one-sided slopes at ±h and ±h / 2, and how unsure it is.
+    slope: Callable, widest: float, atol: float, where: str
+) -> tuple[float, float, float]:
+    """The derivative from the one-sided slopes at ±h and ±h / 2, its spread and its noise.
 
     They give a coarse and a fine central difference with errors growing as h², so that
     (4 · fine - coarse) / 3 is better than both, and their distance tells how sure it is. And they
@@ -147,12 +151,13 @@ def _difference(
     """
     for h in (widest, widest / 100, widest / 10_000):
         with np.errstate(all="ignore"):
-            right, left, right_2, left_2 = slopes = [slope(s * h) for s in (1, -1, 0.5, -0.5)]
+            slopes, noises = zip(*(slope(part * h) for part in (1, -1, 0.5, -0.5)))
+            right, left, right_2, left_2 = slopes
             coarse, fine = (right + left) / 2, (right_2 + left_2) / 2
-            bend = max(abs((right - left) - 2 * (right_2 - left_2)), abs(fine - coarse))
-            noise = 4 * EPS * size / h
+            spread, noise = abs(fine - coarse), max(noises)
+            bend = max(abs((right - left) - 2 * (right_2 - left_2)), spread)
             if np.isfinite(bend) and bend <= np.abs(slopes).max() / 100 + 100 * (noise + atol):
-                return (4 * fine - coarse) / 3, abs(fine - coarse) + noise
+                return (4 * fine - coarse) / 3, spread, noise
     if np.isfinite(bend):
         raise KinkError(
             f"gradcheck: a kink or jump within ±{h:.0e} of {where}: the one-sided slopes are "
@@ -182,14 +187,12 @@ def match_torch(
     True
 
     Both get the same random cotangent. Run float32 besides float64, for only float32 shows that a
-    result was promoted. NaN matches NaN, and an infinity itself.
+    result was promoted. NaN matches NaN, an infinity only itself.
 
     Args:
         f, torch_f: functions of the arrays that give one tensor each, of any shape. If it is one of
             integers or bools, there is no gradient to compare.
-        arrays: floats (of any shape and float dtype, which both sides keep) are copied and require
-            a gradient; those of integers and bools are copied as constants, Tensors here and there.
-            Everything else is passed on as it is.
+        arrays: as for `gradcheck`, but floats keep their dtype, here and there.
         order: 1, or 2 for the derivatives of the gradients too, along random directions.
         rtol, atol: by default 1e-9 in float64, 1e-5 in float32 and 1e-2 in float16, and ε + 100 ε
             times the largest value of the array.
@@ -210,7 +213,7 @@ def match_torch(
         raise ValueError(f"match_torch: the order is 1 or 2, not {order!r}")
 
     def check(title: str, ours: Any, theirs: Any) -> None:
-        a, b = backend.host(raw_array(ours)), theirs.detach().cpu().numpy()
+        a, b = backend.host(raw_array(ours)), theirs.numpy(force=True)
         if (a.shape, a.dtype) != (b.shape, b.dtype):
             raise AssertionError(
                 f"match_torch: {title} is {a.dtype} {a.shape}, PyTorch's {b.dtype} {b.shape}"
@@ -229,10 +232,12 @@ def match_torch(
     zs = [z.requires_grad_() for v, z in zip(values, theirs) if _is_float(v)]
     with np.errstate(all="ignore"):
         y, z = f(*args), torch_f(*theirs)
+        if not isinstance(y, Tensor):
+            raise TypeError(f"match_torch: f gives a {type(y).__name__} where a Tensor is wanted")
         check("the value", y, z)
         if not z.is_floating_point():
             return True
-        g = _cotangent(rng, z.detach().cpu().numpy())
+        g = _cotangent(rng, z.numpy(force=True))
         for n in range(1, order + 1):
             record = n < order
             gy, gz = _gradients(y, xs, g, record), _torch_gradients(torch, z, zs, g, record)
@@ -307,7 +312,8 @@ def _cotangent(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
 
 def _gradients(y: Tensor, xs: list[Tensor], cotangent: Any, create_graph: bool = False) -> list:
     if not y.requires_grad:
-        return [x.detach() * 0 if create_graph else raw_array(x) * 0 for x in xs]
+        zeros = [array_module(x.data).zeros_like(x.data) for x in xs]
+        return [Tensor(z) for z in zeros] if create_graph else zeros
     if not isinstance(cotangent, Tensor):
         cotangent = backend.asarray(cotangent)
     return grad(y, xs, cotangent, create_graph)
@@ -320,7 +326,8 @@ def _differing(
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
     with np.errstate(all="ignore"):
         error = np.abs(a - b)
-        wrong = ~((error <= allowed) | (a == b) | (np.isnan(a) & np.isnan(b)))
+        near = (error <= allowed) & np.isfinite(error)
+        wrong = ~(near | (a == b) | (np.isnan(a) & np.isnan(b)))
         relative = error / np.maximum(np.abs(a), np.abs(b))
     if not wrong.any():
         return []

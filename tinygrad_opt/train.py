@@ -394,8 +394,8 @@ def _check_recorded(history: History, first: int) -> None:
     for step in range(first, history.steps):
         if not math.isfinite(_mean_loss(history._steps[step])):
             raise FloatingPointError(
-                f"the loss of step {step} (the first is 0) was not finite. A loss on a GPU is read at "
-                "the end of the epoch, so the weights have moved on since; an optimizer with "
+                f"the loss of step {step} (the first is 0) was not finite. A GPU's losses are read "
+                "at the end of the epoch, so the weights have moved on since; an optimizer with "
                 "check_finite=True stops at the step itself"
             )
 
