@@ -50,8 +50,8 @@ def gradcheck(
         f: a function of Tensors that gives one Tensor, of any shape.
         arrays: the point. Floats (arrays, lists, Tensors, numbers) are copied to float64 and become
             Tensors that require a gradient, on the current backend. Arrays of integers and bools
-            are copied and passed on as constants; everything else is passed on as it is. Floats that
-            shall stay constant belong inside `f`.
+            are copied and passed on as constants; all else is passed on as it is. Floats that shall
+            stay constant belong inside `f`.
         order: 1 or 2.
         rtol, atol: how far off a derivative may be, relative to the difference and absolutely. What
             the difference itself is unsure of, by rounding and curvature, is granted on top.

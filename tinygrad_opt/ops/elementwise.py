@@ -6,6 +6,8 @@ What happens at kinks, ties, zeros and NaN follows PyTorch unless the docstring 
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -94,7 +96,7 @@ power.defvjp(_power_vjp_base, _power_vjp_exponent)
 # ---- NumPy's functions of one variable -----------------------------------------------------------
 
 
-def _function(name, vjp, doc):
+def _function(name: str, vjp: Callable, doc: str) -> Any:
     def forward(x):
         return getattr(array_module(x), name)(x)
 

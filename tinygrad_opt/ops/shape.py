@@ -180,6 +180,18 @@ def _concatenate_vjp(n, g, y, *arrays, axis=0):
 _concatenate.defvjp_each(_concatenate_vjp)
 
 
+@primitive
+def _stack(*arrays, axis=0):
+    return array_module(arrays[0]).stack(arrays, axis=axis)
+
+
+def _stack_vjp(n, g, y, *arrays, axis=0):
+    return getitem(g, (*(slice(None),) * axis, n))
+
+
+_stack.defvjp_each(_stack_vjp)
+
+
 def _several(arrays: Any, op: str) -> list:
     if isinstance(arrays, Tensor) or not isinstance(arrays, (list, tuple)):
         raise TypeError(f"{op}: give a list of tensors, not one {type(arrays).__name__}")
@@ -207,7 +219,7 @@ def stack(arrays, axis=0):
         shapes = ", ".join(str(a.shape) for a in arrays)
         raise ValueError(f"stack: the shapes differ: {shapes}")
     axis = checked_axis(axis, arrays[0].ndim + 1, "stack")
-    return _concatenate(*(expand_dims(a, axis) for a in arrays), axis=axis)
+    return _stack(*arrays, axis=axis)
 
 
 def split(x, indices_or_sections, axis=0):
