@@ -24,8 +24,8 @@ import strict_cupy
 
 import tinygrad_opt as tg
 
-# Derandomised: a test that fails for one reader fails for all. The fixture `backend` is the same for
-# every example, so that sharing it among them is no mistake.
+# Derandomised: a test that fails for one reader fails for all. The fixture `backend` is the same
+# for every example, so that sharing it among them is no mistake.
 hypothesis.settings.register_profile(
     "tinygrad_opt",
     derandomize=True,
@@ -73,7 +73,7 @@ def backend(request):
 
 @pytest.fixture(params=["stand-in", pytest.param("cuda", marks=pytest.mark.cuda)])
 def cp(request):
-    """The stand-in and CuPy on a GPU, installed but not in use: for tests of the stand-in itself."""
+    """The stand-in and CuPy on a GPU, to be asked the same questions."""
     if request.param == "cuda":
         yield request.getfixturevalue("real_cupy")
     else:

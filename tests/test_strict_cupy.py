@@ -1,4 +1,4 @@
-"""The stand-in answers as CuPy does: each line of the tables is a piece of code and the answer.
+"""The stand-in answers as CuPy does: every line of the tables is a piece of code and its answer.
 
 Where there is a GPU, real CuPy is asked the same questions, so the tables are facts about CuPy 14.2
 and not merely about the stand-in. The arrays are those of strict_cupy/example.py.
@@ -10,190 +10,6 @@ import re
 import numpy as np
 import pytest
 from strict_cupy.example import names_for
-
-# ---- what is refused -----------------------------------------------------------------------------
-
-IMPLICIT = "Implicit conversion to a NumPy array is not allowed. Please use `.get()`"
-MIXED = "Unsupported type <class 'numpy.ndarray'>"
-NO_ARRAY_B = "Argument 'b' has incorrect type"
-NO_FILL = "non-scalar numpy.ndarray cannot be used for fill"
-NO_INTEGER = "'ndarray' object cannot be interpreted as an integer"
-WRONG = "got an unexpected keyword argument"
-
-REFUSED = [
-    # An array never becomes a NumPy array by itself.
-    ("np.asarray(x)", TypeError, IMPLICIT),
-    ("np.array([s, s])", TypeError, IMPLICIT),
-    ("np.mean([s, s])", TypeError, IMPLICIT),
-    ("np.float32(s)", TypeError, IMPLICIT),
-    ("np.testing.assert_allclose(x, n)", TypeError, IMPLICIT),
-    ("np.random.default_rng(0).permutation(x)", TypeError, IMPLICIT),
-    ("n[0] = x[0]", TypeError, IMPLICIT),
-    ("n[i]", TypeError, IMPLICIT),
-    ("n.dot(x)", TypeError, IMPLICIT),
-    ("memoryview(x)", TypeError, ""),
-    # It does not meet one either, be it 0-d or the place for the result.
-    ("x + n", TypeError, MIXED),
-    ("n + x", TypeError, MIXED),
-    ("x + np.array(2.0)", TypeError, MIXED),
-    ("np.array(2.0) * x", TypeError, MIXED),
-    ("x += n", TypeError, MIXED),
-    ("n += x", TypeError, MIXED),
-    ("x == n", TypeError, MIXED),
-    ("n < x", TypeError, MIXED),
-    ("cp.exp(n)", TypeError, MIXED),
-    ("cp.add(x, n)", TypeError, MIXED),
-    ("cp.add(x, x, out=n)", TypeError, MIXED),
-    ("np.add(n, n, out=x)", TypeError, MIXED),
-    ("cp.maximum(x, n)", TypeError, MIXED),
-    ("cp.where(x > 2, n, 0)", TypeError, MIXED),
-    ("cp.where(n > 2, x, 0)", TypeError, MIXED),
-    ("np.where(n > 2, x, 0)", TypeError, MIXED),
-    ("cp.clip(x, n, 4)", TypeError, MIXED),
-    ("cp.concatenate([x, n])", TypeError, MIXED),
-    ("np.concatenate([n, x])", TypeError, MIXED),
-    ("cp.stack([x, n])", TypeError, ""),
-    ("cp.array_equal(x, n)", TypeError, MIXED),
-    ("cp.tensordot(x, n)", TypeError, ""),
-    ("cp.broadcast_to(n, (2, 2, 3))", TypeError, ""),
-    ("cp.cumsum(n)", TypeError, ""),
-    ("cp.add.at(x, 0, n[0])", TypeError, MIXED),
-    ("cp.asarray([s, 1.0])", TypeError, IMPLICIT),
-    ("cp.asarray([s, n])", TypeError, IMPLICIT),
-    ("x @ n.T", TypeError, NO_ARRAY_B),
-    ("n @ x.T", TypeError, "Argument 'a' has incorrect type"),
-    ("cp.matmul(x, n.T)", TypeError, NO_ARRAY_B),
-    # Numbers are no arrays, lists are neither.
-    ("x @ 2.0", TypeError, NO_ARRAY_B),
-    ("x @ s", ValueError, ""),
-    ("cp.dot(x, 2.0)", TypeError, NO_ARRAY_B),
-    ("x.dot(2.0)", TypeError, NO_ARRAY_B),
-    ("cp.exp([1.0])", TypeError, "Unsupported type <class 'list'>"),
-    ("x + [1, 2, 3]", TypeError, "all returned NotImplemented"),
-    ("[1, 2, 3] + x", TypeError, "Unsupported type <class 'list'>"),
-    ("x + None", TypeError, "all returned NotImplemented"),
-    ("x + 'a'", TypeError, "all returned NotImplemented"),
-    ("x * np.longdouble(2)", TypeError, "all returned NotImplemented"),
-    ("x.astype('u1') + 300", OverflowError, "out of bounds for uint8"),
-    # A 0-d array is no Python integer, and no array can be a key.
-    ("range(k.max())", TypeError, NO_INTEGER),
-    ("operator.index(k.argmax())", TypeError, NO_INTEGER),
-    ("[1, 2, 3][k.min()]", TypeError, "list indices must be integers or slices, not ndarray"),
-    ("cp.zeros(k.max())", TypeError, ""),
-    ("x.reshape(k[0, 1], -1)", TypeError, NO_INTEGER),
-    ("x.swapaxes(k[0, 0], 1)", TypeError, NO_INTEGER),
-    ("x.sum(axis=k[0, 1])", TypeError, ""),
-    ("round(s)", TypeError, "__round__"),
-    ("hash(x)", TypeError, "unhashable type: 'ndarray'"),
-    ("{s: 1}", TypeError, "unhashable type: 'ndarray'"),
-    ("len(s)", TypeError, "len() of unsized object"),
-    ("list(s)", TypeError, "iteration over a 0-d array"),
-    ("float(x)", TypeError, "only 0-dimensional arrays can be converted to Python scalars"),
-    ("bool(x)", ValueError, "The truth value of an array with more than one element is ambiguous"),
-    ("s.item(0)", TypeError, "item() takes"),
-    ("x.item()", ValueError, "can only convert an array of size 1 to a Python scalar"),
-    ("f'{x:.2f}'", TypeError, "unsupported format string"),
-    # Assignment from the host; `x.set(n)` or `cupy.asarray(n)` is the way.
-    ("x[...] = n", ValueError, NO_FILL),
-    ("x[:] = n", ValueError, NO_FILL),
-    ("x[0] = n[0]", ValueError, NO_FILL),
-    ("x[0] = [1, 2, 3]", ValueError, NO_FILL),
-    ("x.fill(n)", ValueError, NO_FILL),
-    ("x.fill(x)", ValueError, "non-scalar cupy.ndarray cannot be used for fill"),
-    ("cp.copyto(x, n)", ValueError, "non-scalar numpy.ndarray cannot be used for copyto"),
-    ("np.copyto(x, n)", ValueError, "non-scalar numpy.ndarray cannot be used for copyto"),
-    ("x[0] += n[0]", TypeError, MIXED),
-    ("x.set([[1]])", TypeError, "Only numpy.ndarray can be set to cupy.ndarray"),
-    ("x.set(n.astype('f8'))", TypeError, "float64 array cannot be set to float32 array"),
-    ("x.set(n.T)", ValueError, "Shape mismatch"),
-    ("x[:, ::2].set(n[:, ::2])", RuntimeError, "Cannot set to non-contiguous array"),
-    ("x.get(out=np.empty((2, 3)))", TypeError, "float64 array cannot be obtained from float32"),
-    ("cp.from_dlpack(n)", TypeError, "CPU arrays cannot be directly imported to CuPy"),
-    # Indices.
-    ("x[2]", IndexError, "ndex 2 is out of bounds for axis 0 with size 2"),
-    ("x[0, -4]", IndexError, "ndex -4 is out of bounds for axis 1 with size 3"),
-    ("x[0, 0, 0]", IndexError, "too many indices"),
-    ("x[x]", IndexError, "arrays used as indices must be of integer or boolean type"),
-    ("x[cp.zeros((3, 3), bool)]", IndexError, "boolean index did not match"),
-    ("del x[0]", NotImplementedError, "Subscript deletion not supported"),
-    # Arguments that NumPy has and CuPy has not.
-    ("x.sum(initial=1)", TypeError, WRONG),
-    ("x.sum(where=True)", TypeError, WRONG),
-    ("cp.sum(x, initial=1)", TypeError, WRONG),
-    ("np.sum(x, initial=1)", TypeError, WRONG),
-    ("x.max(initial=0)", TypeError, WRONG),
-    ("x.mean(where=True)", TypeError, WRONG),
-    ("x.std(correction=1)", TypeError, WRONG),
-    ("cp.clip(x, min=2)", TypeError, ""),
-    ("np.clip(x, min=2)", TypeError, ""),
-    ("cp.einsum('ij->i', x, out=x)", TypeError, "Did not understand the following kwargs: ['out']"),
-    ("cp.add.reduce(x, initial=1)", TypeError, WRONG),
-    ("cp.add(x, x, where=True)", TypeError, "Wrong arguments {'where': True}"),
-    ("np.exp(x, where=True)", TypeError, "Wrong arguments {'where': True}"),
-    ("cp.add(x, x, order='C')", TypeError, "Wrong arguments {'order': 'C'}"),
-    ("cp.matmul(x, x.T, where=True)", TypeError, WRONG),
-    ("cp.zeros(3, device='cpu')", TypeError, WRONG),
-    ("x.astype('f8', casting='safe')", TypeError, "casting is not supported yet"),
-    ("cp.add(x)", TypeError, "Wrong number of arguments for 'cupy_add'"),
-    ("cp.add(x, x, out=k)", TypeError, "according to the rule 'same_kind'|with casting rule"),
-    # Half of the ufunc methods.
-    ("cp.maximum.reduce(x)", NotImplementedError, "`cupy_maximum.reduce` is not supported yet"),
-    ("np.maximum.reduce(x)", NotImplementedError, "`cupy_maximum.reduce` is not supported yet"),
-    ("cp.logical_and.reduce(x)", NotImplementedError, "`cupy_logical_and.reduce` is not supported"),
-    ("cp.maximum.accumulate(x)", NotImplementedError, "`cupy_maximum.accumulate` is not"),
-    ("cp.multiply.at(x, i, 1.0)", NotImplementedError, "`cupy_multiply.at` is not supported yet"),
-    ("np.multiply.at(x, i, 1.0)", NotImplementedError, "`cupy_multiply.at` is not supported yet"),
-    ("cp.subtract.at(x, i, 1.0)", TypeError, "cupy.subtract.at only supports int32, uint32"),
-    ("cp.subtract.at(k, i, 1)", TypeError, "cupy.subtract.at only supports int32, uint32"),
-    ("cp.maximum.at(x.astype('f2'), i, 1)", TypeError, "cupy.maximum.at only supports int32"),
-    ("cp.add.at(x.astype('i2'), i, 1)", TypeError, "cupy.add.at only supports int32, int64"),
-    ("cp.add.at(n, i, 1.0)", AttributeError, "object has no attribute '_scatter_op'"),
-    # Dtypes.
-    ("cp.asarray('a')", ValueError, "Unsupported dtype <U1"),
-    ("cp.asarray([None])", ValueError, "Unsupported dtype object"),
-    ("cp.asarray([[1], [1, 2]])", ValueError, "inhomogeneous shape"),
-    ("cp.zeros(3, dtype=object)", ValueError, "Unsupported dtype object"),
-    ("cp.zeros(3, dtype=np.longdouble)", ValueError, "Unsupported dtype float"),
-    ("x.astype(object)", ValueError, "Unsupported dtype object"),
-    ("x.astype(np.longdouble)", ValueError, "Unsupported dtype float"),
-    ("(x > 2) - (x > 3)", TypeError, "boolean subtract"),
-    ("-(x > 2)", TypeError, "boolean negative"),
-    # Names that NumPy has and CuPy has not.
-    *((f"cp.{name}", AttributeError, f"has no attribute '{name}'") for name in (
-        "block", "einsum_path", "errstate", "frompyfunc", "geomspace", "geterr", "insert", "longdouble",
-        "matvec", "ndenumerate", "nditer", "object_", "scatter_add", "seterr", "str_", "unstack", "vecdot",
-    )),
-    *((f"x.{name}", AttributeError, f"has no attribute '{name}'") for name in (
-        "__array_interface__", "__array_namespace__", "ctypes", "newbyteorder", "resize", "setflags",
-    )),
-    ("np.insert(x, 0, 1)", TypeError, "no implementation found for 'numpy.insert'"),
-    ("np.block([x, x])", TypeError, "no implementation found for 'numpy.block'"),
-    ("x.flags.writeable", AttributeError, "'Flags' object has no attribute 'writeable'"),
-    ("x.flags['WRITEABLE']", KeyError, "WRITEABLE is not defined"),
-    ("cp.add.identity", AttributeError, "identity"),
-    *((f"cp.random.Generator.{name}", AttributeError, f"has no attribute '{name}'") for name in (
-        "bit_generator", "choice", "normal", "permutation", "shuffle",
-    )),
-    ("x.loss = 1", AttributeError, "object has no attribute 'loss'"),
-    ("x.dtype = 'i4'", AttributeError, ""),
-    # Shapes: the words differ, the kind of error does not.
-    ("x + x[:, :2]", ValueError, ""),
-    ("x @ x", ValueError, ""),
-    ("x.reshape(4)", ValueError, "cannot reshape array of size 6 into shape (4,)"),
-    ("x.squeeze(0)", ValueError, "cannot select an axis to squeeze out"),
-    ("x.sum(axis=2)", np.exceptions.AxisError, "axis 2 is out of bounds for array of dimension 2"),
-    ("cp.add(x, x, out=x[:1])", ValueError, ""),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("code", "error", "message"), REFUSED, ids=[c for c, _, _ in REFUSED])
-def test_is_refused_as_cupy_refuses_it(cp, code, error, message):
-    pattern = "|".join(re.escape(m) for m in message.split("|"))
-    with pytest.raises(error, match=pattern):
-        exec(code, names_for(cp))
-
-
-# ---- what is allowed -----------------------------------------------------------------------------
 
 # Each gives the array that NumPy gives, 0-d for a scalar, on the GPU and with NumPy's dtype.
 AS_NUMPY = """
@@ -214,7 +30,8 @@ cp.exp(x); cp.exp(1.0); cp.add(x, y); cp.add(x, y, dtype='f8'); cp.maximum(x, 3)
 cp.maximum(x, np.nan); cp.minimum(x, s); cp.fmax(x, np.nan); cp.isfinite(x); cp.sign(x - 3)
 cp.logical_and(x > 2, x < 5); cp.floor(k); cp.power(x, 0.5); cp.hypot(x, x); cp.log1p(x); cp.tanh(s)
 cp.sum(x); cp.mean(x, axis=0); cp.max(x); cp.any(x > 5); cp.argmax(x, axis=1); cp.cumsum(x, axis=1)
-cp.where(x > 2, x, 0); cp.where(x > 2, x, 0.5); cp.where(x > 2, s, x); cp.clip(x, 2, 4); cp.clip(x, s, 4)
+cp.where(x > 2, x, 0); cp.where(x > 2, x, 0.5); cp.where(x > 2, s, x); cp.where(s > 1, s, 0)
+cp.clip(x, 2, 4); cp.clip(x, s, 4)
 cp.dot(x, x.T); x.dot(x.T); cp.dot(s, x); cp.matmul(x, x.T); cp.vdot(x, x); cp.outer(x, x)
 cp.einsum('ij->i', x); cp.einsum('ij,kj->ik', x, x, optimize=True); cp.tensordot(x, x.T, axes=1)
 cp.concatenate([x, x], axis=1); cp.stack([x, x]); cp.vstack([x, x]); cp.broadcast_to(x, (2, 2, 3))
@@ -223,15 +40,15 @@ cp.pad(x, 1); cp.pad(x, 1, constant_values=2); cp.tril(x); cp.diff(x); cp.trace(
 cp.take(x, i, axis=0); cp.take(x, ni); cp.take_along_axis(x, k % 2, 1); cp.array_equal(x, y)
 cp.allclose(x, y); cp.isclose(x, y); cp.count_nonzero(x > 2); cp.linalg.norm(x)
 cp.linalg.norm(x, axis=1); cp.linalg.norm(x, 1, axis=1, keepdims=True)
-cp.zeros(3); cp.zeros((2, 3), dtype='f4'); cp.ones(3, 'i4'); cp.full(3, 2.5, dtype='f4'); cp.full(3, 2)
+cp.zeros(3); cp.zeros((2, 3), dtype='f4'); cp.ones(3, 'i4'); cp.full(3, 2.5, dtype='f4')
 cp.arange(3); cp.arange(0, 3, 1, 'f4'); cp.linspace(0, 1, 3); cp.eye(2, dtype='f4'); cp.identity(2)
 cp.zeros_like(x); cp.ones_like(x, dtype='i4'); cp.full_like(x, 3); cp.zeros_like(x.T)
 cp.asarray(n); cp.asarray(n, 'f8'); cp.asarray([1, 2]); cp.asarray(2.0); cp.asarray(True)
-cp.asarray([n, n]); cp.asarray(range(3)); cp.asarray(np.float32(3)); cp.array(n, ndmin=3); cp.array(x)
-cp.asarray(np.array([1], dtype='>f4')); cp.ascontiguousarray(x.T); cp.copy(x)
+cp.asarray([n, n]); cp.asarray(range(3)); cp.asarray(np.float32(3)); cp.array(n, ndmin=3)
+cp.ascontiguousarray(x.T); cp.ascontiguousarray(s); cp.copy(x)
 cp.add.reduce(x); cp.add.reduce(x, axis=(0, 1), keepdims=True); cp.multiply.reduce(x, axis=None)
 cp.add.accumulate(x); cp.add.outer(x, x)
-np.sqrt(x); np.sum(x); np.mean(x, axis=0); np.where(x > 2, x, 0); np.einsum('ij->i', x); np.dot(x, x.T)
+np.sqrt(x); np.sum(x); np.mean(x, axis=0); np.where(x > 2, x, 0); np.einsum('ij->i', x)
 np.zeros_like(x); np.linalg.norm(x); np.concatenate([x, x]); np.clip(x, 2, 3); np.argmax(x)
 np.matmul(x, x.T); np.add.reduce(x); np.expand_dims(x, 0); np.allclose(x, y); np.reshape(x, (3, 2))
 pickle.loads(pickle.dumps(x)); copy.deepcopy(x); copy.copy(x); sum(x); max(x[0])
@@ -258,7 +75,6 @@ CHANGES = [
     "x -= s",
     "x /= 2",
     "x **= 2",
-    "x @= x.T",
     "x.fill(3)",
     "x.fill(s)",
     "x[...] = 1",
@@ -276,7 +92,6 @@ CHANGES = [
     "v = x[0]; v += 1",
     "v = x.T; v[0] = 9",
     "v = x.reshape(-1); v[0] = 9",
-    "v = x[0, 0]; v[...] = 9",
     "cp.add(x, y, x)",
     "cp.add(x, y, out=x)",
     "np.exp(x, out=x)",
@@ -302,6 +117,8 @@ OTHERWISE = [
     ("x[i + 6]", "x[i]"),
     ("x[:, i - 9]", "x[:, i]"),
     ("x[[0, 7]]", "x[[0, 1]]"),
+    ("x[None, i + 6]", "x[None, i]"),
+    ("x[..., i + 9, None]", "x[..., i, None]"),
     ("x[i * 3, i + 30]", "x[i, i]"),
     ("cp.take(x, [0, 9], axis=1)", "cp.take(x, [0, 0], axis=1)"),
     ("x.take(i + 60)", "x.take(i)"),
@@ -315,6 +132,9 @@ OTHERWISE = [
     ("cp.asarray([[x, x]])", "np.stack([x, x])[None]"),
     ("cp.from_dlpack(x)", "x"),
     ("cp.array(x, copy=False)", "x"),
+    ("cp.asarray(n.astype('>f4'))", "x"),
+    ("x @= x.T; x", "x @ x.T"),
+    ("v = x[0, 0]; v[...] = 9; x", "x[0, 0] = 9; x"),
 ]
 
 
@@ -347,13 +167,14 @@ TRUE = [
     "type(cp.asnumpy(s)) is np.ndarray and cp.asnumpy(n) is n",
     "cp.asarray(x) is x and cp.array(x) is not x",
     "x.astype('f4', copy=False) is x and x.astype('f4') is not x",
-    "cp.add(x, x, out=x) is x and cp.clip(x, 0, 1, out=x) is x and x.sum(axis=0, out=x[0]) is not x",
+    "cp.add(x, x, out=x) is x and cp.clip(x, 0, 1, out=x) is x",
     "cp.get_array_module(x) is cp and cp.get_array_module(n) is np",
     "cp.get_array_module(n, x) is cp and cp.get_array_module(1.0) is np",
     "[type(row) for row in x] == [cp.ndarray] * 2",
     "x in [x] and 3.0 in x[0]",
     "all(type(part) is cp.ndarray for part in divmod(x, 2))",
     "all(type(part) is cp.ndarray for part in cp.split(x, 3, axis=1))",
+    "all(type(part) is cp.ndarray for part in cp.broadcast_arrays(x, s))",
     "all(type(index) is cp.ndarray for index in cp.where(x > 2))",
     "type(cp.sum(n)) is np.float32 and type(cp.reshape(n, -1)) is np.ndarray",
     "cp.ndim(x) == 2 and cp.shape(x) == (2, 3) and np.size(x) == 6",
@@ -390,8 +211,6 @@ def test_the_generator_draws_from_few_distributions_and_other_numbers_than_numpy
     assert type(draws) is cp.ndarray
     assert not np.allclose(draws.get(), np.random.default_rng(3).random(5))
     assert cp.random.default_rng(3).standard_normal((2, 2), dtype=np.float32).dtype == np.float32
-    with pytest.raises(TypeError):
-        cp.random.default_rng(3).random(shape=5)
 
 
 def test_erf_of_cupyx_keeps_the_dtype_and_refuses_numpy_arrays(cp):
@@ -403,9 +222,6 @@ def test_erf_of_cupyx_keeps_the_dtype_and_refuses_numpy_arrays(cp):
         np.testing.assert_allclose(y.get(), [math.erf(v) for v in (-1, 0, 0.5)], rtol=1e-6)
     with pytest.raises(TypeError, match="Unsupported type"):
         erf(np.ones(3))
-
-
-# ---- operators of other classes ------------------------------------------------------------------
 
 
 class Traced:
@@ -430,7 +246,8 @@ class Ahead:
 
 
 @pytest.mark.parametrize(
-    ("other", "answer"), [(Traced(), "traced add"), (OptedOut(), "reflected"), (Ahead(), "reflected")]
+    ("other", "answer"),
+    [(Traced(), "traced add"), (OptedOut(), "reflected"), (Ahead(), "reflected")],
 )
 def test_an_operator_leaves_foreign_operands_to_their_class(cp, other, answer):
     assert cp.ones(3) + other == answer

@@ -2,6 +2,8 @@
 how it takes the place of CuPy.
 """
 
+import contextlib
+import re
 import subprocess
 import sys
 import warnings
@@ -23,7 +25,7 @@ WAITS = [
 
 DOES_NOT_WAIT = [
     "x + x", "x @ x.T", "x.sum()", "cp.where(x > 2, x, 0)", "cp.isfinite(x).all()", "x[i]", "x[0]",
-    "x[ni]", "x[...] = 1", "x[0] = s", "cp.asarray(n)", "x.set(n)", "cp.add.at(x, i, 1)", "x.copy()",
+    "x[ni]", "x[...] = 1", "x[0] = s", "cp.asarray(n)", "x.set(n)", "cp.add.at(x, i, 1)",
     "cp.take_along_axis(x, k, 1)", "cp.linalg.norm(x)", "cp.allclose(x, y)", "cp.array_equal(x, y)",
     "cp.concatenate([x, x])", "cp.pad(x, 1)", "copy.deepcopy(x)", "len(x), x.shape", "x == None",
     "cp.clip(x, s, 4)", "cp.count_nonzero(x)", "cp.einsum('ij,kj->ik', x, x)", "x.argmax()",
@@ -38,10 +40,11 @@ def no_sync(cp):
     if cp is strict_cupy.cupy:
         return strict_cupy.no_sync
 
+    @contextlib.contextmanager
     def quietly():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # CuPy means to remove it
-            return cupyx.allow_synchronize(False)
+        # It warns that it will be removed.
+        with warnings.catch_warnings(action="ignore"), cupyx.allow_synchronize(False):
+            yield
 
     return quietly
 
@@ -112,11 +115,16 @@ def test_counting_can_be_nested_and_ends_with_its_block(standin):
 # ---- machines on which CuPy does not work --------------------------------------------------------
 
 
+DRIVER_SAYS = (
+    "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version"
+)
+
+
 def test_without_a_driver_every_allocation_raises_what_the_driver_says():
     with strict_cupy.installed(driver=False) as cupy:
         assert not cupy.is_available()
         assert not cupy.cuda.is_available()
-        error = cupy.cuda.runtime.CUDARuntimeError
+        error, says = cupy.cuda.runtime.CUDARuntimeError, re.escape(DRIVER_SAYS)
         for call in (
             lambda: cupy.zeros(1),
             lambda: cupy.asarray(np.ones(3)),
@@ -128,7 +136,7 @@ def test_without_a_driver_every_allocation_raises_what_the_driver_says():
             lambda: cupy.cuda.Stream(),
             lambda: cupy.cuda.runtime.getDeviceCount(),
         ):
-            with pytest.raises(error, match="^cudaErrorInsufficientDriver: CUDA driver version is "):
+            with pytest.raises(error, match=says):
                 call()
         assert cupy.get_array_module(np.ones(3)) is np
         np.testing.assert_array_equal(cupy.asnumpy(np.ones(3)), np.ones(3))
@@ -170,10 +178,8 @@ def test_installed_gives_import_cupy_inside_the_block_alone(monkeypatch):
 
 def test_install_lasts_for_the_process():
     code = "import strict_cupy; strict_cupy.install(); import cupy; print(cupy.__version__)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent, check=True
-    )
-    assert done.stdout.strip() == strict_cupy.api.VERSION
+    printed = subprocess.check_output([sys.executable, "-c", code], cwd=Path(__file__).parent)
+    assert printed.decode().strip() == strict_cupy.api.VERSION
 
 
 def test_the_names_are_those_of_cupy_and_no_other():
@@ -191,7 +197,7 @@ def test_what_the_stand_in_does_not_model_says_so(standin):
         lambda: standin.fuse,
         lambda: standin.ones(3).flat,
         lambda: standin.apply_along_axis,
-        lambda: standin.ones(3).argmax(None, None),
+        lambda: standin.ones(3).argmax(None, None, None),
         lambda: standin.argmax(standin.ones(3), None, "i4"),
     ):
         with pytest.raises(NotImplementedError, match="the stand-in does not model"):

@@ -19,6 +19,8 @@ X, Y = RNG.normal(size=(3, 4)), RNG.normal(size=(3, 4))
 W, V, B = RNG.normal(size=(4, 2)), RNG.normal(size=(4,)), RNG.normal(size=(3, 3))
 POSITIVE = RNG.uniform(0.5, 2, size=(3, 4))
 LABELS = np.array([1, 0, 3])
+LAST = np.zeros((3, 4))
+LAST[-1, -1] = 1
 
 
 def op(forward, *vjps):
@@ -104,11 +106,19 @@ def getitem_overwriting(g, y, x, key):
     return out
 
 
+FLIPPED_SCATTER = op(
+    lambda g, i, shape: scatter(g, (i,), shape), lambda g, y, x, i, shape: tg.flip(g[i], 1)
+)
+
 WRONG = {
     "sign": (op(TANH, lambda g, y, x: -g * (1 - y * y)), X),
     "factor": (op(np.square, lambda g, y, x: g * x), X),
     "off by 1e-4": (op(np.sin, lambda g, y, x: g * tg.cos(x) * 1.0001), X),
     "off by 1e-5 of a steep one": (op(np.exp, lambda g, y, x: g * y * 1.00001), 9 + X),
+    "a small one among large ones": (
+        op(np.exp, lambda g, y, x: g * y * np.array([1, 1, 1, 1, 1 + 1e-5])),
+        np.array([20.0, 21.0, 22.0, 23.0, 0.1]),
+    ),
     "power rule": (op(lambda x: x**3, lambda g, y, x: g * 3 * x), X),
     "transposed": (op(np.matmul, lambda g, y, a, b: g @ b, lambda g, y, a, b: a.T @ g), B, B + 1),
     "arguments exchanged": (
@@ -125,9 +135,8 @@ WRONG = {
     "the cotangent ignored": (op(TANH, lambda g, y, x: 1 - y * y), X),
     "the cotangent's size only": (op(TANH, lambda g, y, x: (g * g) ** 0.5 * (1 - y * y)), X),
     "the cotangent reversed": (op(TANH, lambda g, y, x: tg.flip(g, 0) * (1 - y * y)), X),
-    "one element": (
-        op(np.square, lambda g, y, x: 2 * g * x * np.where(np.arange(12) == 11, 0.99, 1).reshape(3, 4)),
-        X,
+    "the last element": (
+        op(np.square, lambda g, y, x: 2 * g * x * (1 + LAST / 100)), X,
     ),
     "negative numbers only": (
         op(lambda x: np.where(x > 0, x, 0.1 * x), lambda g, y, x: tg.where(x > 0, g, 0.01 * g)), X,
@@ -156,7 +165,7 @@ WRONG = {
         X, Y,
     ),
     "where the wrong way round": (
-        op(lambda x: np.where(x > 0, 2 * x, 3 * x), lambda g, y, x: tg.where(x > 0, 3 * g, 2 * g)), X,
+        op(lambda x: np.where(x > 0, x, 3 * x), lambda g, y, x: tg.where(x > 0, 3 * g, g)), X,
     ),
     "cut off from its input": (lambda x: x.detach() ** 2, X),
     "half cut off": (lambda x: x * x.detach(), X),
@@ -174,17 +183,11 @@ WRONG_AT_ORDER_2 = {
     "another value when it is recorded": (
         op(np.sin, lambda g, y, x: g * tg.cos(x) * (1.01 if isinstance(g, tg.Tensor) else 1)), X,
     ),
-    "the adjoint of an index transposed": (
-        op(lambda x, i: x[i], lambda g, y, x, i: tg.primitive_scatter(g, i, x.shape)), B,
+    "the adjoint of an index flipped": (
+        op(lambda x, i: x[i], lambda g, y, x, i: FLIPPED_SCATTER(g, i, x.shape)), B,
         np.array([0, 0, 2]),
     ),
 }  # fmt: skip
-_scatter = op(
-    lambda g, i, shape: scatter(g, (i,), shape), lambda g, y, x, i, shape: tg.flip(g[i], 1)
-)
-WRONG_AT_ORDER_2["the adjoint of an index transposed"] = (
-    op(lambda x, i: x[i], lambda g, y, x, i: _scatter(g, i, x.shape)), B, np.array([0, 0, 2]),
-)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -262,14 +265,12 @@ def test_a_wrong_gradient_at_a_kink_is_a_failure_too():
         (tg.log, [1.0, 0.0], r"the result is -inf at \[1\]"),
         (tg.sqrt, [[-1.0, 4.0]], r"the result is nan at \[0, 0\]"),
         (tg.sqrt, [0.0, 1.0], r"not finite within .* of order 1, argument 0\[0\] = 0"),
-        (tg.exp, [710.0, 1.0], r"the result is inf at \[0\]"),
+        (tg.exp, [1.0, 800.0], r"the result is inf at \[1\]"),
     ],
 )
 def test_values_that_are_not_finite_are_reported_as_such_and_without_a_warning(f, point, message):
-    if f is tg.exp:
-        point = [np.array(point) * 2]
     with pytest.raises(AssertionError, match=message):
-        gradcheck(f, np.array(point).reshape(np.shape(point)[-2:]))
+        gradcheck(f, np.array(point))
 
 
 def test_a_random_function_is_reported_as_such():
@@ -302,7 +303,7 @@ def test_each_wrong_argument_has_its_table():
 
 
 def test_arrays_are_copied_to_float64_and_never_written_into():
-    x, i = X.astype(np.float32), LABELS.copy()
+    x, i = X.astype(np.float32), np.array([2, 0, 2])
     x.flags.writeable = i.flags.writeable = False
     seen = []
 
@@ -338,6 +339,8 @@ def test_bad_input_gets_a_clear_error():
         gradcheck(lambda x: x > 0, X)
     with pytest.raises(TypeError, match="one Tensor of floats"):
         gradcheck(lambda x: (x, x), X)
+    with pytest.raises(TypeError, match="gives a tuple where a Tensor is wanted"):
+        match_torch(lambda x: (x, x), torch.exp, X)
 
 
 def test_tolerances_step_and_seed_are_obeyed():
@@ -415,7 +418,7 @@ TORCH_TWINS = {
     "softmax without a gradient": lambda x: torch.softmax(x, -1),
     "softmax without its sum": lambda x: torch.softmax(x, -1),
     "the cotangent ignored": torch.tanh,
-    "one element": torch.square,
+    "the last element": torch.square,
     "un-broadcast over the wrong axis": torch.add,
     "un-broadcast forgotten": torch.mul,
     "mean without its n": torch.mean,
@@ -449,10 +452,15 @@ X32 = X.astype(np.float32)
 @pytest.mark.parametrize(
     "f, twin, x, message",
     [
-        (lambda x: x * np.full((3, 4), 2.0), lambda x: x * 2, X32, "is float64 .* PyTorch's float32"),
+        (
+            lambda x: x * np.full((3, 4), 2.0),
+            lambda x: x * 2,
+            X32,
+            "is float64 .* PyTorch's float32",
+        ),
         (lambda x: x.astype("float32"), lambda x: x, X, "is float32 .* PyTorch's float64"),
         (lambda x: x.sum(axis=1, keepdims=True), lambda x: x.sum(1), X, r"\(3, 1\), .*\(3,\)"),
-        (lambda x: x * (1 + 1e-4), lambda x: x, X32, "12 of 12 elements differ"),
+        (lambda x: x * (1 + 1e-4), lambda x: x, X32, r"1\d of 12 elements differ"),
         (lambda x: x * (1 + 1e-8), lambda x: x, X, "12 of 12 elements differ"),
         (lambda x: x.argmax(axis=1) + 1, lambda x: x.argmax(1), X, "3 of 3 elements differ"),
         (lambda x: x.argmax(axis=1).astype("int32"), lambda x: x.argmax(1), X, "is int32"),
@@ -483,8 +491,8 @@ def test_match_torch_obeys_its_tolerances_and_mutates_nothing():
 
 def test_match_torch_runs_on_every_backend(backend):
     assert match_torch(
-        lambda x, w: (x @ w).relu(), lambda x, w: (x @ w).relu(), backend.array(X32), W.astype("f4"),
-        order=2,
+        lambda x, w: (x @ w).relu(), lambda x, w: (x @ w).relu(),
+        backend.array(X32), W.astype("f4"), order=2,
     )  # fmt: skip
     with pytest.raises(AssertionError):
         match_torch(lambda x: x * 2, lambda x: x * 3, X32)

@@ -210,11 +210,9 @@ def graph_of(root: Tensor) -> list[Tensor]:
     Raises RuntimeError where the graph was released by an earlier `backward()`, or where the data
     of an input or result was edited after the op that used it.
     """
-    seen, stack = {root}, [root]
+    seen, stack = {root}, [root] if root.op is not None else []
     while stack:
         t = stack.pop()
-        if t.op is None:
-            continue
         if t.inputs is None:
             raise anomaly.released(t)
         if t.written > t.index:
@@ -227,7 +225,8 @@ def graph_of(root: Tensor) -> list[Tensor]:
                     raise anomaly.edited(t, "an input")
                 if x._requires_grad and x not in seen:
                     seen.add(x)
-                    stack.append(x)
+                    if x.op is not None:
+                        stack.append(x)
     return sorted(seen, key=operator.attrgetter("index"), reverse=True)
 
 
@@ -291,16 +290,14 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
     """
     order, g = _prepare(self, cotangent)
     cotangents = walk(order, g)
-    for leaf in order:
-        if leaf.op is None:
-            if leaf._grad is None:
-                leaf._grad = array_module(leaf._data).array(cotangents[leaf])
+    for t in order:
+        if t.op is None:
+            if t._grad is None:
+                t._grad = array_module(t._data).array(cotangents[t])
             else:
-                leaf._grad += cotangents[leaf]
-    if not retain_graph:
-        for t in order:
-            if t.op is not None:
-                t.inputs, t.kwargs, t.origin = None, {}, None
+                t._grad += cotangents[t]
+        elif not retain_graph:
+            t.inputs = t.origin = None
 
 
 Tensor.backward = backward  # type: ignore[method-assign]

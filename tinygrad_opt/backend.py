@@ -181,10 +181,10 @@ def where(condition: Array, a: Any, b: Any) -> Array:
     the processor mispredicts half of them, and 970 µs become 100. The bits of a or b are masked
     instead.
     """
-    condition = condition if is_array(condition) else np.asarray(condition)
-    xp = array_module(condition)
-    if xp is not np or condition.size < 1024 or condition.dtype != bool:
-        return xp.where(condition, a, b)
+    if type(condition) is not np.ndarray:
+        return array_module(condition).where(condition, a, b)
+    if condition.size < 1024 or condition.dtype != bool:
+        return np.where(condition, a, b)
     bits = _BITS.get(getattr(a, "dtype", None))
     if bits is None or not isinstance(a, np.ndarray):
         return np.where(condition, a, b)

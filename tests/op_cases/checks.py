@@ -1,4 +1,4 @@
-"""What is asked of a sample: its value and its gradients against PyTorch's, under a random cotangent.
+"""What is asked of a sample: value and gradients against PyTorch's, under a random cotangent.
 
 A case is one sample in one kind of check and one variant of it (a dtype, a mask, a layout): each
 compares one gradient array an argument.
@@ -69,7 +69,7 @@ def compare(
 def compare_each(
     sample: Sample, leaves: dict, found: list, expected: list, what: str, precision: str = ""
 ) -> None:
-    """`found` and `expected` gradients of `leaves`, a dict from an argument's place to its Tensor."""
+    """Gradients of `leaves`, a dict from an argument's place to its Tensor."""
     for (n, leaf), gx, theirs in zip(leaves.items(), found, expected, strict=True):
         compare(sample, gx, theirs, str(leaf.dtype), f"{what} of argument {n}", precision)
 
@@ -78,11 +78,11 @@ def compare_each(
 
 
 def tensors(sample: Sample, inputs: list[np.ndarray], wanted: Any) -> tuple[list, dict]:
-    """The inputs of which `wanted` are leaves, and these by place. Of the others every second one is
-    a Tensor that wants no gradient, the rest stay raw arrays."""
+    """The inputs of which `wanted` are leaves, and these by place. Of the others every second one
+    is a Tensor that wants no gradient, the rest stay raw arrays."""
     leaves = {n: tg.Tensor(inputs[n], requires_grad=True) for n in wanted}
-    others = [tg.Tensor(x) if n % 2 == 0 and n in sample.floats else x for n, x in enumerate(inputs)]
-    return [leaves.get(n, x) for n, x in enumerate(others)], leaves
+    quiet = {n: tg.Tensor(inputs[n]) for n in sample.floats if n % 2 == 0}
+    return [{**quiet, **leaves}.get(n, x) for n, x in enumerate(inputs)], leaves
 
 
 def plain(sample: Sample, dtypes: Any, form: str = "once", ones: bool = False) -> None:
@@ -100,7 +100,7 @@ def plain(sample: Sample, dtypes: Any, form: str = "once", ones: bool = False) -
 
 def jacobian(sample: Sample) -> None:
     """Every row: the gradients of each element of the result, from one graph."""
-    inputs, leaves = tensors(sample, list(sample.inputs), sample.floats)
+    inputs, leaves = tensors(sample, reference(sample, "float64").inputs, sample.floats)
     y = sample.ours(*inputs)
     for i, expected in zip(np.ndindex(y.shape), jacobian_reference(sample), strict=True):
         unit = np.zeros(y.shape)
@@ -116,7 +116,8 @@ def second_order(sample: Sample, dtype: str, wanted: tuple[int, ...]) -> None:
     g = tg.Tensor(there.cotangent, requires_grad=True)
     firsts = tg.grad(sample.ours(*inputs), list(leaves.values()), g, create_graph=True)
     expected = [there.gradients[sample.floats.index(n)] for n in wanted]
-    compare_each(sample, leaves, [gx.data for gx in firsts], expected, f"recorded gradient in {dtype}")
+    recorded = [gx.data for gx in firsts]
+    compare_each(sample, leaves, recorded, expected, f"recorded gradient in {dtype}")
     terms = [(gx * v).sum() for gx, v in zip(firsts, second.directions, strict=True)]
     slope = functools.reduce(tg.add, terms)
     assert slope.requires_grad, f"{sample}: the recorded gradient has no graph of its own"
@@ -213,18 +214,18 @@ def cases(op: str, kind: str) -> Iterator[tuple[Sample, Callable, tuple]]:
     """Every case of `op` in this kind of check."""
     for sample in SAMPLES[op]:
         if kind in sample.checks:
-            for check, arguments in variants(sample, kind):
-                yield sample, check, arguments
+            for check, variant in variants(sample, kind):
+                yield sample, check, variant
 
 
 def failures(op: str, kinds: tuple[str, ...] = EVERY) -> Iterator[str]:
     """What is wrong with `op`, a line for each case that fails."""
     for kind in kinds:
-        for sample, check, arguments in cases(op, kind):
+        for sample, check, variant in cases(op, kind):
             try:
-                check(sample, *arguments)
+                check(sample, *variant)
             except AssertionError as error:
                 yield str(error)
             except Exception as error:
-                error.add_note(f"in the check {kind!r} {arguments} of {sample}")
+                error.add_note(f"in the check {kind!r} {variant} of {sample}")
                 raise

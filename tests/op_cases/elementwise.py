@@ -74,10 +74,10 @@ sample("clip", (3, 4), low=0, high=math.inf)
 sample("clip", _grid, low=-1.0, high=1.0, note="at the bounds")
 sample("clip", _grid, low=0.5, note="at the bound")
 sample("clip", _grid, high=-0.5, note="at the bound")
-sample("clip", (2, 3), np.array([-1, 0, -2], "i1"), np.array([[1], [2]], "i1"), note="bounds arrays",
-       f=lambda m, x, low, high: m.clip(x, low, high))  # fmt: skip
+sample("clip", (2, 3), np.array([-1, 0, -2], "i1"), np.array([[1], [2]], "i1"),
+       note="bounds arrays", f=lambda m, x, low, high: m.clip(x, low, high))  # fmt: skip
 
-# ---- two arguments: every pair of shapes up to three axes that broadcasts -------------------------
+# ---- two arguments: every pair of shapes up to three axes that broadcasts ------------------------
 
 
 def shapes_within(full: tuple) -> list[tuple]:
@@ -93,10 +93,8 @@ PAIRS = list(itertools.product(shapes_within((2, 3, 4)), repeat=2))
 EMPTY_PAIRS = [
     (a, b) for a, b in itertools.product(shapes_within((2, 0, 3)), repeat=2) if 0 in a + b
 ]
-BINARY = {
-    "add": BOTH, "subtract": BOTH, "multiply": BOTH, "divide": BOTH, "power": MIDDLE, "maximum": BOTH,
-    "minimum": BOTH,
-}  # fmt: skip
+BINARY = {"add": BOTH, "subtract": BOTH, "multiply": BOTH, "divide": BOTH, "power": MIDDLE,
+          "maximum": BOTH, "minimum": BOTH}  # fmt: skip
 THEIRS.update(power=torch.pow, negative=torch.neg)
 
 for _op, _draw in BINARY.items():

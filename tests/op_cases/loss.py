@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import tinygrad_opt as tg
-from op_cases.sample import THEIRS, between, ints, sample
+from op_cases.sample import THEIRS, between, ints, sample, spaced
 
 SECOND = ("second order", "second order, float32")
 
@@ -17,8 +17,8 @@ THEIRS.update(
     hinge_loss=lambda x, target: torch.relu(1 - x * target).mean(),
 )  # fmt: skip
 
-for _n, _classes, _labels in [(1, 3, [2]), (4, 3, [0, 2, 1, 2]), (5, 2, [0, 1, 0, 1, 1]), (3, 1, [0] * 3),
-                              (2, 10, [9, 0])]:  # fmt: skip
+for _n, _classes, _labels in [(1, 3, [2]), (4, 3, [0, 2, 1, 2]), (5, 2, [0, 1, 0, 1, 1]),
+                              (3, 1, [0] * 3), (2, 10, [9, 0])]:  # fmt: skip
     sample("cross_entropy", (_n, _classes), ints(_labels))
 for _kind in ("int32", "int16", "uint8"):
     sample("cross_entropy", (3, 4), ints(1, 0, 3).astype(_kind), note=_kind,
@@ -48,11 +48,11 @@ _rng = np.random.default_rng(1)
 for _shape in _PAIRED:
     _signs = np.asarray(_rng.choice([-1.0, 1.0], _shape))
     sample("hinge_loss", _shape, _signs, without=("same tensor",), note="signs")
-    sample("bce_with_logits", np.asarray(3 * _rng.standard_normal(_shape)), (_signs + 1) / 2, note="bits",
-           without=("same tensor",))  # fmt: skip
+    sample("bce_with_logits", np.asarray(3 * _rng.standard_normal(_shape)), (_signs + 1) / 2,
+           note="bits", without=("same tensor",))  # fmt: skip
 sample("hinge_loss", (3, 4), np.ones((3, 4), "i1"))
-sample("bce_with_logits", np.array([-1000.0, 1000, -30, 30]), np.array([0.5, 0.5, 1, 0]), note="far out",
-       without=("same tensor", "float16"))  # fmt: skip
+sample("bce_with_logits", np.array([-1000.0, 1000, -30, 30]), np.array([0.5, 0.5, 1, 0]),
+       note="far out", without=("same tensor", "float16"))  # fmt: skip
 
 # ---- parts of networks ---------------------------------------------------------------------------
 
@@ -64,14 +64,14 @@ def _layer_norm(x, weight=None, bias=None, eps=1e-5, axis=-1):
 
 THEIRS.update(layer_norm=_layer_norm, embedding=F.embedding)
 for _shape in [(5,), (2, 3), (2, 3, 4), (0, 3), (20, 30)]:
-    sample("layer_norm", _shape)
-    sample("layer_norm", _shape, _shape[-1:], _shape[-1:])
-    sample("layer_norm", _shape, _shape[-1:])
-sample("layer_norm", (2, 3, 4), (3, 4), (3, 4), axis=(-2, -1))
-sample("layer_norm", (2, 3, 4), (3, 4), (3, 4), axis=(1, 2), eps=0.1)
-sample("layer_norm", (2, 3), eps=0.5)
-sample("layer_norm", (2, 3), (3,), f=lambda m, x, b: m.layer_norm(x, None, b), note="bias alone",
-       theirs=lambda x, b: _layer_norm(x) + b)  # fmt: skip
+    sample("layer_norm", _shape, draw=spaced)
+    sample("layer_norm", _shape, _shape[-1:], _shape[-1:], draw=spaced)
+    sample("layer_norm", _shape, _shape[-1:], draw=spaced)
+sample("layer_norm", (2, 3, 4), (3, 4), (3, 4), axis=(-2, -1), draw=spaced)
+sample("layer_norm", (2, 3, 4), (3, 4), (3, 4), axis=(1, 2), eps=0.1, draw=spaced)
+sample("layer_norm", (2, 3), eps=0.5, draw=spaced)
+sample("layer_norm", (2, 3), (3,), note="bias alone", draw=spaced, f=lambda m, x,
+       b: m.layer_norm(x, None, b), theirs=lambda x, b: _layer_norm(x) + b)  # fmt: skip
 for _c in (1e-4, 1e4):
     sample("layer_norm", (3, 4), factor=_c)
 
@@ -89,7 +89,7 @@ for _shape in [(), (5,), (2, 3), (2, 0), (40, 30)]:
         sample("dropout", _shape, f=_dropout, p=_p)
 sample("dropout", (2, 3), f=_dropout, p=0.5, training=False)
 
-for _shape, _indices in [((5, 3), [0, 4, 4]), ((5, 3), [[0, 1], [1, 1]]), ((5, 3), 2), ((1, 2), [0, 0]),
-                         ((4, 1), []), ((30, 40), [7] * 20)]:  # fmt: skip
+for _shape, _indices in [((5, 3), [0, 4, 4]), ((5, 3), [[0, 1], [1, 1]]), ((5, 3), 2),
+                         ((1, 2), [0, 0]), ((4, 1), []), ((30, 40), [7] * 20)]:  # fmt: skip
     # PyTorch's double backward fails for no indices at all
     sample("embedding", ints(_indices), _shape, without=() if _indices != [] else SECOND)

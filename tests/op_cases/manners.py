@@ -35,6 +35,10 @@ def summed_to(shape: tuple, g: np.ndarray) -> np.ndarray:
     return g
 
 
+def copied(a: Any) -> Any:
+    return a.copy() if isinstance(a, np.ndarray) else a
+
+
 def each_vjp(sample: Sample, dtype: str) -> None:
     """Each VJP keeps the dtype, gives a shape that broadcasting could have made of its argument's,
     and leaves cotangent, result and arguments as they were; summed up, they are the gradient."""
@@ -50,13 +54,10 @@ def each_vjp(sample: Sample, dtype: str) -> None:
             if not isinstance(x, tg.Tensor) or not x.requires_grad:
                 continue
             what = f"{sample}: the VJP of {t.op.__name__} for argument {n} in {dtype}"
-            given = [np.array(a) for a in (cotangents[t], t.data, *args) if isinstance(a, np.ndarray)]
-            before = [a.tobytes() for a in given]
-            arrays = iter(given)
-            g, result, *mine = (next(arrays) if isinstance(a, np.ndarray) else a
-                                for a in (cotangents[t], t.data, *args))  # fmt: skip
-            gx = vjp(g, result, *mine, **t.kwargs)
-            after = [a.tobytes() for a in given]
+            given = [copied(a) for a in (cotangents[t], t.data, *args)]
+            before = [a.tobytes() for a in given if isinstance(a, np.ndarray)]
+            gx = vjp(*given, **t.kwargs)
+            after = [a.tobytes() for a in given if isinstance(a, np.ndarray)]
             assert after == before, f"{what} writes into what it was given"
             assert gx.dtype == x.dtype, f"{what} gives {gx.dtype}"
             wide = gx.shape[max(gx.ndim - x.ndim, 0) :]
@@ -86,8 +87,8 @@ def memory(sample: Sample) -> None:
     for gradients in (grads, recorded, stored):
         for n, gx in enumerate(gradients):
             assert gx.flags.writeable, f"{sample}: gradient {n} is read-only"
-            for other in (*gradients[:n], *kept):
-                assert not np.may_share_memory(gx, other), f"{sample}: gradient {n} shares its memory"
+            shared = any(np.may_share_memory(gx, other) for other in (*gradients[:n], *kept))
+            assert not shared, f"{sample}: gradient {n} shares its memory"
 
 
 def repetition(sample: Sample) -> None:
@@ -110,7 +111,7 @@ def recording(sample: Sample) -> None:
     """Nothing is recorded under no_grad(), nor where no input requires a gradient; the value is the
     same, and on raw arrays it is the same array."""
     there = reference(sample, "float64")
-    inputs, leaves = tensors(sample, there.inputs, sample.floats)
+    inputs, _ = tensors(sample, there.inputs, sample.floats)
     y = sample.ours(*inputs)
     with tg.no_grad():
         silent = sample.ours(*inputs)
@@ -148,7 +149,8 @@ def edges(sample: Sample) -> None:
         finally:
             for op, vjps in original.items():
                 op.vjps = vjps
-        assert len(calls) == wanted, f"{sample}, only {only} wanted: {len(calls)} VJPs for {wanted} edges"
+        ran = f"{len(calls)} VJPs ran for {wanted} edges"
+        assert len(calls) == wanted, f"{sample}, only {only} wanted: {ran}"
 
 
 def counted(vjp: Any, calls: list) -> Any:

@@ -48,7 +48,8 @@ THEIRS.update(
     logsumexp=_over_axes("logsumexp"), prod=_prod, var=_moment("var"), std=_moment("std"),
     cumsum=_cumsum, log_softmax=_log_softmax,
     softmax=lambda x, axis=-1: _log_softmax(x, axis).exp(),
-    norm=lambda x, ord=2, axis=None, keepdims=False: torch.linalg.vector_norm(x, ord, axis, keepdims),
+    norm=lambda x, ord=2, axis=None, keepdims=False: torch.linalg.vector_norm(x, ord, axis,
+                                                                              keepdims),
 )  # fmt: skip
 
 # ---- axes ----------------------------------------------------------------------------------------
@@ -58,7 +59,8 @@ AXES = {
     (1,): [None, 0],
     (4,): [None, 0, -1, (0,)],
     (3, 4): [None, 0, 1, -1, -2, (0, 1), (-1, 0), (1,)],
-    (2, 3, 4): [None, 0, 1, 2, -1, -2, -3, (0, 1), (0, 2), (1, 2), (-1, 0), (2, 0), (-2, -3), (0, 1, 2)],
+    (2, 3,
+     4): [None, 0, 1, 2, -1, -2, -3, (0, 1), (0, 2), (1, 2), (-1, 0), (2, 0), (-2, -3), (0, 1, 2)],
     (1, 3, 1): [None, 0, 1, -1, (0, 2)],
 }  # fmt: skip
 EVERY_AXIS = [
@@ -88,10 +90,11 @@ for _op in REDUCTIONS:
         sample(_op, (2, 3), axis=1, factor=_c)
 
 for _op in ("sum", "prod"):
-    for _shape, _axis in [((0,), None), ((0, 3), 0), ((0, 3), 1), ((2, 0), -1), ((2, 0, 3), (0, 1))]:
+    for _shape, _axis in [((0,), None), ((0, 3), 0), ((0, 3), 1), ((2, 0), -1),
+                          ((2, 0, 3), (0, 1))]:
         sample(_op, _shape, axis=_axis)
         sample(_op, _shape, axis=_axis, keepdims=True)
-for _op in ("max", "min", "logsumexp", "norm"):
+for _op in ("max", "min", "logsumexp", "norm", "mean"):
     sample(_op, (2, 0, 3), axis=0)
     sample(_op, (0, 3), axis=-1, keepdims=True)
 
@@ -116,7 +119,8 @@ for _op in ("max", "min"):
         sample(_op, _ties, axis=_axis, keepdims=_keep, note="ties")
 sample("norm", _ties * [1, -1, 1, -1], ord=math.inf, axis=1, note="ties")
 sample("norm", _ties * [1, -1, 1, -1], ord=math.inf, note="ties")
-sample("norm", np.array([[0.0, 0, 0], [1, 0, 2]]), axis=1, note="a zero vector", checks=("float64",))
+sample("norm", np.array([[0.0, 0, 0], [1, 0, 2]]), axis=1, note="a zero vector",
+       checks=("float64",))
 
 for _zeros in ([[0.0, 2, 3], [4, 5, 6]], [[0.0, 2, 0], [4, 5, 6]], [[0.0, 0, 0], [4, 0, 6]]):
     for _axis in (None, 0, 1, (0, 1)):

@@ -85,15 +85,22 @@ def places(sample: Sample, form: str) -> list[int]:
 # ---- the numbers, kept for the run ---------------------------------------------------------------
 
 
-@functools.cache
 def reference(sample: Sample, dtypes: Dtypes, form: str = "once", ones: bool = False) -> Reference:
+    """With copies of inputs and cotangent: an op might write over them."""
+    there = _reference(sample, dtypes, form, ones)
+    inputs, cotangent = [x.copy() for x in there.inputs], there.cotangent.copy()
+    return there._replace(inputs=inputs, cotangent=cotangent)
+
+
+@functools.cache
+def _reference(sample: Sample, dtypes: Dtypes, form: str, ones: bool) -> Reference:
     inputs = rounded(sample.inputs, dtypes)
     xs = [of_torch(x) for x in inputs]
     y = result(sample.theirs, arguments(sample, xs, form), form)
     g = draw_like(y, np.random.default_rng(sample.seed), result_dtype(sample, dtypes))
     g = np.ones_like(g) if ones else g
     leaves = [xs[n] for n in places(sample, form)]
-    gradients = gradients_of(y, leaves, torch.from_numpy(g).to(y.dtype)) if y.is_floating_point() else []
+    gradients = gradients_of(y, leaves, torch.from_numpy(g).to(y.dtype))
     return Reference(inputs, y.detach().numpy(), g, [gx.numpy() for gx in gradients])
 
 

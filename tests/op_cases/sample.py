@@ -115,11 +115,18 @@ def sample(
     call = f or (lambda m, *xs, **kw: getattr(m, op)(*xs, **kw))
     other = theirs or (f and (lambda *xs, **kw: f(torch, *xs, **kw))) or THEIRS.get(op)
     other = other or getattr(torch, op)
+    kinds = frozenset(checks) - set(without)
     known.append(
         Sample(
-            op, label,
-            lambda *xs: call(tg, *xs, **kwargs),
-            lambda *xs: other(*xs, **kwargs),
-            values, frozenset(checks) - set(without), gives, rtol, raw, scale,
-        )  # fmt: skip
+            op=op,
+            label=label,
+            ours=lambda *xs: call(tg, *xs, **kwargs),
+            theirs=lambda *xs: other(*xs, **kwargs),
+            inputs=values,
+            checks=kinds,
+            gives=gives,
+            rtol=rtol,
+            raw=raw,
+            scale=scale,
+        )
     )

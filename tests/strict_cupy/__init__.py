@@ -75,6 +75,7 @@ def counting() -> Iterator[Counts]:
     try:
         yield device.counts
     finally:
+        outside.include(device.counts)
         device.counts = outside
 
 

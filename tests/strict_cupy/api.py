@@ -22,8 +22,10 @@ UFUNC_METHODS = {
     "reduce": {"add", "multiply"},
     "accumulate": {"add", "multiply"},
     "reduceat": {"add"},
-    "outer": None,  # all of them
 }
+
+# The signature of einsum says **kwargs and takes these.
+EINSUM_KEYWORDS = frozenset({"dtype", "optimize"})
 
 
 def kind(space: str, name: str) -> str | None:

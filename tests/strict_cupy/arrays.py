@@ -212,7 +212,8 @@ class ndarray:
         return space(*args, **kwargs)
 
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
-        return self._host.__dlpack__(max_version=max_version, copy=copy)
+        asked = {"max_version": max_version, "copy": copy}
+        return self._host.__dlpack__(**{k: v for k, v in asked.items() if v is not None})
 
     def __dlpack_device__(self):
         """The CPU, unlike real CuPy: what takes the array over can only find it there."""
@@ -350,7 +351,10 @@ class ndarray:
 
     @shape.setter
     def shape(self, shape):
-        self._host = self._host.reshape(shape, copy=False)
+        reshaped = self._host.reshape(shape)
+        if self.size and not np.may_share_memory(reshaped, self._host):
+            raise AttributeError("incompatible shape for a non-contiguous array")
+        self._host = reshaped
 
 
 _new = ndarray.__new__

@@ -36,6 +36,11 @@ class Counts:
     uploads: int = 0
     synchronisations: int = 0
 
+    def include(self, part: "Counts") -> None:
+        self.launches += part.launches
+        self.uploads += part.uploads
+        self.synchronisations += part.synchronisations
+
 
 counts = Counts()
 has_driver = True

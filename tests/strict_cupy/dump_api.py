@@ -22,6 +22,7 @@ LISTED = (  # a parent before its children
     "cupyx.scipy",
     "cupyx.scipy.special",
     "cupy.ndarray",
+    "cupy.ufunc",
     "cupy.cuda.Device",
     "cupy.cuda.Event",
     "cupy.cuda.Stream",

@@ -8,6 +8,7 @@ import numpy as np
 
 import strict_cupy
 from strict_cupy import device
+from strict_cupy.api import EINSUM_KEYWORDS
 from strict_cupy.arrays import elementwise, ndarray, supported, wrap
 from strict_cupy.imitation import unwrap
 
@@ -45,11 +46,11 @@ def asanyarray(a, dtype=None, order=None, *, copy=None, blocking=False):
 
 
 def ascontiguousarray(a, dtype=None):
-    return array(_gpu_array(a), dtype, copy=False, order="C")
+    return array(_gpu_array(a), dtype, copy=False, order="C", ndmin=1)
 
 
 def asfortranarray(a, dtype=None):
-    return array(_gpu_array(a), dtype, copy=False, order="F")
+    return array(_gpu_array(a), dtype, copy=False, order="F", ndmin=1)
 
 
 def astype(x, dtype, /, *, copy=True, device=None):
@@ -105,7 +106,8 @@ def where(condition, x=None, y=None):
     if x is None or y is None:
         raise ValueError("Must provide both 'x' and 'y' or neither.")
     device.launch()
-    return wrap(np.ascontiguousarray(np.where(_gpu_array(condition)._host, unwrap(x), unwrap(y))))
+    chosen = np.where(_gpu_array(condition)._host, unwrap(x), unwrap(y))
+    return wrap(np.asarray(chosen, order="C"))
 
 
 def clip(a, a_min, a_max, out=None):
@@ -144,7 +146,7 @@ def _written(kind: type) -> str:
 
 def einsum(*operands, **kwargs):
     """Without `out`, `order` and `casting`."""
-    unknown = kwargs.keys() - {"optimize", "dtype"}
+    unknown = kwargs.keys() - EINSUM_KEYWORDS
     if unknown:
         raise TypeError(f"Did not understand the following kwargs: {sorted(unknown)}")
     device.launch()

@@ -22,10 +22,7 @@ def default_rng(seed: Any = None) -> Generator:
 
 
 def _distribution(name: str):
-    signature = api.signature("cupy.random.Generator", name)
-
     def draw(self, *args, **kwargs):
-        signature.bind(*args, **kwargs)
         device.launch()
         return wrap(np.asarray(getattr(self._host, name)(*args, **kwargs)))
 

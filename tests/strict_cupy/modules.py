@@ -42,7 +42,7 @@ class Module(types.ModuleType):
 
     def _make(self, name: str, kind: str) -> Any:
         host = getattr(self._host() if callable(self._host) else self._host, name, None)
-        if kind == "ufunc" and host is not None:
+        if kind == "ufunc" and isinstance(host, np.ufunc):
             return ufunc(name, host, self.__name__.replace(".", "_"))
         if kind.startswith("(") and callable(host) and name not in NOT_MODELLED:
             return ask(host) if name in METADATA else imitate(self.__name__, name, host)

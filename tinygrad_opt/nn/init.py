@@ -62,13 +62,14 @@ def _he_std(shape: tuple[int, int], gain: float) -> float:
 
 
 def _uniform(shape: tuple[int, int], std: float) -> Array:
-    bound = math.sqrt(3) * std
+    bound = math.sqrt(3) * float(std)  # a NumPy scalar would make the weights float64
     unit = backend.generator().random(shape, dtype=np.float32)
     return backend.asarray((2 * unit - 1) * bound)
 
 
 def _normal(shape: tuple[int, int], std: float) -> Array:
-    return backend.asarray(backend.generator().standard_normal(shape, dtype=np.float32) * std)
+    unit = backend.generator().standard_normal(shape, dtype=np.float32)
+    return backend.asarray(unit * float(std))
 
 
 def _fans(shape: tuple[int, int], gain: float) -> tuple[int, int]:

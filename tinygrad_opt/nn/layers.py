@@ -55,23 +55,31 @@ class Linear(Module):
         n_in, n_out = _width("Linear: n_in", n_in), _width("Linear: n_out", n_out)
         if isinstance(init, str):
             init = _named("Linear: init", init, INITIALISERS)
-        self.weight = Tensor(init((n_in, n_out)), requires_grad=True)
-        if self.weight.shape != (n_in, n_out):
-            raise ValueError(f"Linear: init gave {self.weight.shape} instead of {(n_in, n_out)}")
+        drawn = raw_array(init((n_in, n_out)))
+        if drawn.shape != (n_in, n_out):
+            raise ValueError(f"Linear: init gave {drawn.shape} instead of {(n_in, n_out)}")
+        self.weight = Tensor(drawn, requires_grad=True, dtype=backend.DEFAULT_FLOAT)
         self.bias = _filled(0.0, n_out) if bias else None
 
     def forward(self, x: Any) -> Any:
-        x, (n_in, n_out) = _given(x), self.weight.shape
-        if x.shape[-1:] != (n_in,):
-            flat = x.ndim > 2 and x.size == len(x) * n_in
-            raise ValueError(
-                f"Linear({n_in}, {n_out}): the input of shape {x.shape} has "
-                f"{x.shape[-1] if x.ndim else 'no'} features in its last axis instead of {n_in}"
-                + (f"; flatten each sample with x.reshape(len(x), {n_in})" if flat else "")
-            )
-        if self.bias is None:
-            return linalg.matmul(x, self.weight)
-        return linalg.linear(x, self.weight, self.bias)
+        x = _given(x)
+        try:
+            if self.bias is None:
+                return linalg.matmul(x, self.weight)
+            return linalg.linear(x, self.weight, self.bias)
+        except ValueError as error:
+            raise self._misfit(x) or error from error
+
+    def _misfit(self, x: Any) -> ValueError | None:
+        n_in, n_out = self.weight.shape
+        if x.shape[-1:] == (n_in,):
+            return None
+        flat = x.ndim > 2 and x.size == len(x) * n_in
+        return ValueError(
+            f"Linear({n_in}, {n_out}): the input of shape {x.shape} has "
+            f"{x.shape[-1] if x.ndim else 'no'} features in its last axis instead of {n_in}"
+            + (f"; flatten each sample with x.reshape(len(x), {n_in})" if flat else "")
+        )
 
 
 class Embedding(Module):
@@ -104,21 +112,21 @@ class ReLU(Module):
     """max(x, 0), elementwise; the gradient at 0 is 0."""
 
     def forward(self, x: Any) -> Any:
-        return e.relu(x)
+        return e.relu(_given(x))
 
 
 class Tanh(Module):
     """Hyperbolic tangent, elementwise."""
 
     def forward(self, x: Any) -> Any:
-        return e.tanh(x)
+        return e.tanh(_given(x))
 
 
 class Sigmoid(Module):
     """1 / (1 + e⁻ˣ), elementwise."""
 
     def forward(self, x: Any) -> Any:
-        return e.sigmoid(x)
+        return e.sigmoid(_given(x))
 
 
 class GELU(Module):
@@ -131,7 +139,7 @@ class GELU(Module):
         self.approximate = approximate
 
     def forward(self, x: Any) -> Any:
-        return e.gelu(x, self.approximate)
+        return e.gelu(_given(x), self.approximate)
 
 
 class Dropout(Module):
@@ -144,7 +152,7 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x: Any) -> Any:
-        return loss.dropout(x, self.p, self.training)
+        return loss.dropout(_given(x), self.p, self.training)
 
 
 # ---- normalisation -------------------------------------------------------------------------------
@@ -275,17 +283,17 @@ class MLP(Module):
         self.layers = [Linear(a, b, init=init) for a, b, init in zip(widths, widths[1:], inits)]
 
     def forward(self, x: Any) -> Any:
-        *hidden, last = self.layers
-        for layer in hidden:
-            x = ACTIVATIONS[self.activation](layer(x))
-        return last(x)
+        activation, last = ACTIVATIONS[self.activation], self.layers[-1]
+        for layer in self.layers:
+            x = layer(x) if layer is last else activation(layer(x))
+        return x
 
 
 # ---- what the layers share -----------------------------------------------------------------------
 
 
 def _given(x: Any) -> Any:
-    return backend.asarray(x) if isinstance(x, (list, tuple, int, float)) else x
+    return x if hasattr(x, "shape") else backend.asarray(x)
 
 
 def _filled(value: float, shape: Any) -> Tensor:

@@ -222,14 +222,14 @@ class Module:
         return f"<table>{body}<caption>{total}</caption></table>"
 
     def _table(self) -> tuple[str, list[tuple[str, str, str]]]:
-        """A line on the whole, and for each module a row: name and kind, tensors, parameters."""
+        """A line on the whole, and for each module a row: its name and kind, its tensors (buffers in
+        brackets), and how many numbers of it are trained."""
         names = self._names()
-        trained = [t for t in names if t.requires_grad]
-        buffered = sum(t.size for t in names if not t.requires_grad)
-        dtypes = sorted({str(t.dtype) for t in trained})
-        total = [f"{sum(t.size for t in trained):,} parameters", *dtypes]
-        if buffered:
-            total.append(f"{buffered:,} in buffers")
+        parameters = [t for t in names if t.requires_grad]
+        dtypes = sorted({str(t.dtype) for t in parameters})
+        total = [f"{sum(t.size for t in parameters):,} parameters", *dtypes]
+        if len(parameters) < len(names):
+            total.append(f"{sum(t.size for t in names if not t.requires_grad):,} in buffers")
         rows: list[tuple[str, str, str]] = []
         opened: dict[int, str] = {}
         stack: list[tuple[int, str, str, Module]] = [(0, "", "", self)]
@@ -240,7 +240,9 @@ class Module:
                 rows.append((kind, f"= {opened[id(module)] or 'the whole'}", ""))
                 continue
             opened[id(module)] = path
-            shapes, own, inner = [], 0, []
+            trained: list[str] = []
+            buffers: list[str] = []
+            own, inner = 0, []
             for full, found in _children(vars(module), path):
                 key = full.removeprefix(f"{path}.")
                 if isinstance(found, Module):
@@ -248,10 +250,10 @@ class Module:
                     continue
                 first = names[found][0]
                 tied = "" if first == full else f" = {first}"
-                shape = f"{key} {found.shape}{tied}"
-                shapes.append(shape if found.requires_grad else f"[{shape}]")
+                (trained if found.requires_grad else buffers).append(f"{key} {found.shape}{tied}")
                 own += found.size if found.requires_grad and not tied else 0
-            rows.append((kind + _settings(module), ", ".join(shapes), f"{own:,}" if own else ""))
+            shapes = ", ".join(trained + [f"[{', '.join(buffers)}]"] * bool(buffers))
+            rows.append((kind + _settings(module), shapes, f"{own:,}" if own else ""))
             stack.extend(reversed(inner))
         return ", ".join(total), rows
 
@@ -292,4 +294,4 @@ def nearest(name: Any, known: Iterable[str]) -> str:
 def _host(value: Any) -> np.ndarray:
     """A copy of `value` on the host."""
     value = value.data if isinstance(value, Tensor) else value
-    return backend.host(value) if backend.is_array(value) else np.array(value)
+    return backend.host(value if backend.is_array(value) else np.asarray(value))

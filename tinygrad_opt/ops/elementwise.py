@@ -113,10 +113,10 @@ log1p = _function("log1p", lambda g, y, x: g / (1 + x), "log(1 + x), exact for s
 sqrt = _function("sqrt", lambda g, y, x: g / (2 * y), "Square root; at 0 the gradient is inf")
 square = _function("square", lambda g, y, x: g * (2 * x), "x²")
 sin = _function("sin", lambda g, y, x: g * cos(x), "Sine of x in radians")
-cos = _function("cos", lambda g, y, x: -g * sin(x), "Cosine of x in radians")
+cos: Any = _function("cos", lambda g, y, x: -g * sin(x), "Cosine of x in radians")
 tanh = _function("tanh", lambda g, y, x: g * (1 - y * y), "Hyperbolic tangent")
 abs = _function("abs", lambda g, y, x: g * sign(x), "|x|; the gradient is 0 at 0, NaN at NaN")
-sign = _function("sign", lambda g, y, x: g * 0, "-1, 0 or 1, NaN at NaN; the gradient is 0")
+sign: Any = _function("sign", lambda g, y, x: g * 0, "-1, 0 or 1, NaN at NaN; the gradient is 0")
 
 
 @primitive
@@ -247,15 +247,6 @@ minimum.defvjp(lambda g, y, a, b: where(a == b, g / 2, where(a > b, 0, g)),
 
 
 @primitive
-def _where(condition, a, b):
-    return backend.where(condition, a, b)
-
-
-_where.defvjp(None,
-              lambda g, y, condition, a, b: where(condition, g, 0),
-              lambda g, y, condition, a, b: where(condition, 0, g))  # fmt: skip
-
-
 def where(condition, a, b):
     """a where `condition` (bools), else b, elementwise with broadcasting.
 
@@ -263,12 +254,15 @@ def where(condition, a, b):
     where the unused branch has an infinite slope (0 · inf). The cure is to choose the input as
     well: `where(x > 0, sqrt(where(x > 0, x, 1)), 0)`.
     """
-    if isinstance(condition, (bool, list)):
-        condition = np.asarray(condition)
-    kind = getattr(condition, "dtype", type(condition).__name__)
-    if kind != "bool":
+    kind = getattr(condition, "dtype", type(condition))
+    if kind not in (np.dtype(bool), bool):
         raise TypeError(f"where: the condition is made of bools, not of {kind}; write x > 0")
-    return _where(condition, a, b)
+    return backend.where(condition, a, b)
+
+
+where.defvjp(None,
+             lambda g, y, condition, a, b: where(condition, g, 0),
+             lambda g, y, condition, a, b: where(condition, 0, g))  # fmt: skip
 
 
 @primitive

@@ -10,7 +10,7 @@ from tinygrad_opt.autograd import primitive
 from tinygrad_opt.backend import array_module
 from tinygrad_opt.ops.elementwise import multiply, sigmoid, where
 from tinygrad_opt.ops.reduce import log_softmax, normalize
-from tinygrad_opt.ops.shape import checked_indices, home, operand, raw_array, take
+from tinygrad_opt.ops.shape import beside, checked_indices, home, operand, raw_array, take
 
 # ---- classification ------------------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ def cross_entropy(logits, labels):
     if logits.ndim != 2:
         raise ValueError(f"cross_entropy: logits are (N, C) scores, not of shape {logits.shape}")
     n, classes = logits.shape
-    labels = backend.to(_labels(labels, n, classes), home(logits))
+    labels = beside(logits, _labels(labels, n, classes))
     return _cross_entropy(log_softmax(logits, axis=1), labels)
 
 
@@ -216,7 +216,7 @@ def dropout(x, p=0.5, training=True):
         return x
     kept = backend.generator().random(x.shape) >= p
     mask = (kept / (1 - p)).astype(x.dtype)
-    return multiply(x, backend.to(mask, home(x)))
+    return multiply(x, beside(x, mask))
 
 
 def embedding(indices, weight):

@@ -24,6 +24,12 @@ def home(x) -> str:
     return backend.name_of(raw_array(x))
 
 
+def beside(x, array):
+    """`array` on the backend of x."""
+    same = array_module(raw_array(x)) is array_module(array)
+    return array if same else backend.to(array, home(x))
+
+
 def operand(x, op: str):
     """x if it is a Tensor or an array, numbers and lists as an array, else a TypeError."""
     if type(x) is Tensor or backend.is_array(x):
@@ -316,7 +322,7 @@ def checked_indices(indices: Any, n: int, x: Any, op: str, low: int | None = Non
     if bad.any():
         first = backend.host(indices)[backend.host(bad)].flat[0]
         raise IndexError(f"{op}: index {first} is outside [{low}, {n})")
-    return backend.to(indices, home(x))
+    return beside(x, indices)
 
 
 def take(x, indices, axis=None):

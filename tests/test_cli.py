@@ -1,0 +1,253 @@
+"""The command line, called as a user calls it: what it prints, writes and returns."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import tinygrad_opt
+from tinygrad_opt.cli import main
+from tinygrad_opt.lab import CONTESTANTS, Contestant
+from tinygrad_opt.lab import race as race_digits
+from tinygrad_opt.optim import SGD
+
+QUICK = ["--epochs", "1", "--batch-size", "256", "--seed", "0"]
+FILES = ["race.json", "race.md", "race.png"]
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    """Every test runs in an empty folder, so that stray files are seen."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    return folder
+
+
+@pytest.fixture
+def reckless(monkeypatch):
+    monkeypatch.setitem(CONTESTANTS, "reckless", Contestant("reckless", "Reckless", 1e30, SGD))
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def run_process(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "tinygrad_opt", *arguments], capture_output=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(tinygrad_opt.__file__)),
+             **environment},
+    )  # fmt: skip
+
+
+# ---- race ----
+
+
+def test_a_race_writes_its_three_files_into_the_folder_and_nothing_elsewhere(
+    empty_folder, tmp_path, capsys
+):
+    out = tmp_path / "new" / "results"
+    assert main(["race", "--optimizers", "sgd", "momentum-0.9", *QUICK, "--out", str(out)]) == 0
+    assert files(out) == FILES
+    assert files(empty_folder) == []
+    assert files(tmp_path) == ["here", "new"]
+    printed, progress = capsys.readouterr()
+    assert str(out / "race.png") in printed
+    assert progress == ""
+    assert (out / "race.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_default_folder_is_race(empty_folder, capsys):
+    assert main(["race", "--optimizers", "sgd", *QUICK]) == 0
+    assert files(empty_folder) == ["race"]
+    assert files(empty_folder / "race") == FILES
+
+
+def test_json_prints_the_file_race_json_and_nothing_else(empty_folder, capsys):
+    assert main(["race", *QUICK[:4], "--seed", "5", "6", "--json"]) == 0
+    printed, progress = capsys.readouterr()
+    data = json.loads(printed, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert printed == (empty_folder / "race/race.json").read_text("utf-8")
+    assert progress == ""
+    assert data["version"] == tinygrad_opt.__version__
+    assert (data["epochs"], data["batch_size"], data["seeds"]) == (1, 256, [5, 6])
+    assert [row["key"] for row in data["optimizers"]] == list(CONTESTANTS)
+    assert [(r["key"], r["seed"]) for r in data["runs"]] == [(k, s) for k in CONTESTANTS
+                                                              for s in (5, 6)]  # fmt: skip
+    for told, result in zip(data["runs"], race_digits(None, 1, 256, (5, 6))):
+        assert told["test_accuracy"] == result.test_accuracy
+        assert told["history"]["loss"] == result.history.loss
+
+
+def test_the_table_holds_the_numbers_of_the_json(empty_folder, capsys):
+    assert main(["race", "--optimizers", "sgd", "momentum", *QUICK[:4], "--seed", "0", "1"]) == 0
+    printed = capsys.readouterr().out
+    data = json.loads((empty_folder / "race/race.json").read_text("utf-8"))
+    markdown = (empty_folder / "race/race.md").read_text("utf-8")
+    rows = [line.strip("| ").split(" | ") for line in markdown.splitlines() if line[:1] == "|"]
+    assert rows[0] == ["optimizer", "learning rate", "training loss", "test loss", "test accuracy",
+                       "ms a step", "state bytes a weight"]  # fmt: skip
+    assert len(rows) == 2 + len(data["optimizers"])
+    for cells, row in zip(rows[2:], data["optimizers"]):
+        accuracy, deviation = 100 * row["test_accuracy"], 100 * row["test_accuracy_std"]
+        expected = [
+            row["name"], f"{row['lr']:g}", f"{row['train_loss']:.5f}", f"{row['test_loss']:.4f}",
+            f"{accuracy:.1f} ± {deviation:.1f} %", f"{row['step_ms']:.3f}",
+            f"{row['state_bytes']:.1f}",
+        ]  # fmt: skip
+        assert cells == expected
+        (line,) = (line for line in printed.splitlines() if line.startswith(f"  {row['name']} "))
+        assert line.split() == " ".join(expected).split()
+    for words in ("0, 1", "batches of 256", "seeds 100 to 104", "race.png"):
+        assert words in markdown
+
+
+def test_a_race_in_which_one_diverges_says_so_and_fails_with_1(reckless, empty_folder, capsys):
+    assert main(["race", "--optimizers", "sgd", "reckless", *QUICK, "--json"]) == 1
+    printed, errors = capsys.readouterr()
+    data = json.loads(printed, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert data["runs"][1]["train_loss"] is None
+    assert "failed: Reckless, seed 0: the loss is" in errors
+    assert "learning rate is 1e+30" in errors
+    assert files(empty_folder / "race") == FILES
+    assert "| Reckless | 1e+30 | diverged |" in (empty_folder / "race/race.md").read_text("utf-8")
+
+
+def test_a_result_that_cannot_be_written_fails_with_1(empty_folder, capsys):
+    (empty_folder / "race/race.png").mkdir(parents=True)
+    assert main(["race", "--optimizers", "sgd", *QUICK]) == 1
+    assert "error: " in capsys.readouterr().err
+
+
+# ---- train ----
+
+
+def test_train_prints_the_epochs_and_writes_nothing(empty_folder, capsys):
+    assert main(["train", "--epochs", "2"]) == 0
+    printed, errors = capsys.readouterr()
+    lines = printed.splitlines()
+    assert lines[0] == "Momentum μ=0.9, learning rate 0.2, 2,410 weights"
+    assert lines[1] == "History: 2 epochs, 90 steps"
+    assert [line.split()[0] for line in lines[2:5]] == ["epoch", "1", "2"]
+    assert lines[5].startswith("after the last step: training loss 0.")
+    assert errors == ""
+    assert files(empty_folder) == []
+
+
+def test_train_takes_its_settings(capsys):
+    told = {}
+    for lr in ("0.1", "0.2"):
+        arguments = ["--optimizer", "sgd", "--lr", lr, "--batch-size", "100", "--seed", "9"]
+        assert main(["train", "--epochs", "1", *arguments, "--json"]) == 0
+        told[lr] = json.loads(capsys.readouterr().out)
+        assert (told[lr]["lr"], told[lr]["key"], told[lr]["seed"]) == (float(lr), "sgd", 9)
+        assert len(told[lr]["history"]["step_loss"]) == math.ceil(1437 / 100)
+    first, second = (told[lr]["history"]["step_loss"] for lr in told)
+    assert first[0] == second[0]
+    assert first[1] != second[1]
+
+
+def test_train_that_diverges_fails_with_1_and_shows_how_far_it_came(capsys):
+    assert main(["train", "--optimizer", "sgd", "--lr", "1e30"]) == 1
+    printed, errors = capsys.readouterr()
+    assert "History: 0 epochs" in printed
+    assert errors.startswith("failed: the loss is ")
+
+
+# ---- usage ----
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    ([], "the following arguments are required: COMMAND"),
+    (["fly"], "invalid choice: 'fly'"),
+    (["race", "--epochs", "0"], "'0' is not an integer of 1 or more"),
+    (["race", "--epochs", "many"], "'many' is not an integer of 1 or more"),
+    (["race", "--batch-size", "-1"], "'-1' is not an integer of 1 or more"),
+    (["race", "--seed", "-1"], "'-1' is not an integer of 0 or more"),
+    (["race", "--seed", "1", "1"], "the same start twice"),
+    (["race", "--optimizers", "sgd", "adan"], "no optimizer 'adan' here: there are sgd, "),
+    (["race", "--out", "file/folder"], "argument --out: "),
+    (["race", "--out", "file"], "argument --out: "),
+    (["train", "--optimizer", "adan"], "invalid choice: 'adan'"),
+    (["train", "--lr", "nan"], "'nan' is not a learning rate"),
+    (["train", "--lr", "-0.1"], "'-0.1' is not a learning rate"),
+    (["train", "--lr", "fast"], "'fast' is not a learning rate"),
+])  # fmt: skip
+def test_wrong_usage_is_explained_on_stderr_with_2(arguments, text, empty_folder, capsys):
+    (empty_folder / "file").write_text("here first")
+    assert main(arguments) == 2
+    printed, errors = capsys.readouterr()
+    assert printed == ""
+    assert errors.startswith("usage: tinygrad-opt")
+    assert text in errors
+    assert files(empty_folder) == ["file"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["race", "--help"], ["train", "--help"]])
+def test_help_shows_examples_that_parse(arguments, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    commands = re.findall(r"^  tinygrad-opt (.*?)(?:   .*| > .*)?$", text, re.M)
+    assert commands
+    for command in commands:
+        assert main([*command.split(), "--help"]) == 0
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"tinygrad-opt {tinygrad_opt.__version__}\n"
+
+
+def test_an_interrupt_ends_with_130_and_no_traceback(monkeypatch, capsys):
+    def interrupted(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tinygrad_opt.train.fit", interrupted)
+    monkeypatch.setattr(sys.modules["tinygrad_opt.lab.race"], "fit", interrupted)
+    assert main(["train"]) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
+def test_no_color_is_obeyed(monkeypatch, capsys, empty_folder):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert main(["race", "--optimizers", "sgd", *QUICK]) == 0
+    captured = capsys.readouterr()
+    assert not re.search(r"\x1b\[[0-9;]*[34][0-9]", captured.out + captured.err)
+
+
+# ---- as a process ----
+
+
+def test_the_package_runs_as_a_module_also_where_there_is_no_greek():
+    done = run_process("train", "--epochs", "1", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"Momentum ?=0.9, learning rate 0.2")
+
+
+def test_a_reader_that_leaves_early_causes_no_traceback(empty_folder):
+    command = [sys.executable, "-m", "tinygrad_opt", "race", "--json", *QUICK]
+    path = os.path.dirname(os.path.dirname(tinygrad_opt.__file__))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env={**os.environ, "PYTHONPATH": path})  # fmt: skip
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=120) == 1
+    assert errors == b""
+
+
+def test_the_command_line_loads_neither_matplotlib_nor_rich_before_they_are_needed():
+    code = "import sys; from tinygrad_opt.cli import main; main(['race', '--help']); " \
+           "print(sorted({'matplotlib', 'rich', 'scipy'} & set(sys.modules)))"  # fmt: skip
+    path = os.path.dirname(os.path.dirname(tinygrad_opt.__file__))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": path})  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr

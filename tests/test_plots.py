@@ -1,0 +1,260 @@
+"""What a figure shows is what was recorded: its lines, dots, colours and words."""
+
+import io
+import itertools
+import statistics
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tinygrad_opt import plots
+from tinygrad_opt.lab import CONTESTANTS
+from tinygrad_opt.lab.race import Result
+from tinygrad_opt.train import Epoch, History
+
+RUNS = {
+    "SGD": [[1.0, 0.5, 0.2], [1.2, 0.4, 0.3], [1.1, 0.6, 0.1]],
+    "Momentum μ=0.75": [[1.0, 0.3, 0.02], [1.2, 0.2, 0.03], [1.1, 0.4, 0.04]],
+    "Momentum μ=0.9": [[1.0, 0.2, 0.021], [1.3, 0.3, 0.031], [0.9, 0.1, 0.041]],
+}
+ACCURACY = {"SGD": [0.95, 0.97, 0.95], "Momentum μ=0.75": [0.98, 0.97, 0.96],
+            "Momentum μ=0.9": [0.99, 0.91, 0.98]}  # fmt: skip
+
+
+def result(name, losses, accuracy=0.9, seed=0, failure=""):
+    history = History()
+    history.epochs = [Epoch(loss, 0.5, loss, 0.5) for loss in losses]
+    nan = float("nan")
+    return Result(
+        name.lower(), name, 0.25, seed, history, train_loss=nan if failure else losses[-1],
+        test_loss=0.1, test_accuracy=nan if failure else accuracy, step_ms=1.0, state_bytes=4.0,
+        weights=10, failure=failure,
+    )  # fmt: skip
+
+
+def results(runs=RUNS):
+    return [result(name, losses, ACCURACY[name][seed], seed)
+            for name, starts in runs.items() for seed, losses in enumerate(starts)]  # fmt: skip
+
+
+def lines_of(ax):
+    return {line.get_label(): line for line in ax.get_lines()}
+
+
+def drawn(ax):
+    """The figure's renderer, after the figure was drawn once."""
+    canvas = FigureCanvasAgg(ax.figure)
+    canvas.draw()
+    return canvas.get_renderer()
+
+
+# ---- the loss ----
+
+
+def test_a_loss_curve_is_the_median_of_the_starts_on_a_logarithmic_axis():
+    ax = plots.loss_curves(results())
+    assert ax.get_yscale() == "log"
+    lines = lines_of(ax)
+    assert list(lines) == list(RUNS)
+    for name, starts in RUNS.items():
+        assert list(lines[name].get_xdata()) == [1, 2, 3]
+        medians = [statistics.median(epoch) for epoch in zip(*starts)]
+        assert list(lines[name].get_ydata()) == medians
+        assert lines[name].get_color() == plots.COLOURS[name]
+
+
+def test_the_band_goes_from_the_lowest_start_to_the_highest():
+    ax = plots.loss_curves(results())
+    bands = ax.collections
+    assert len(bands) == len(RUNS)
+    for band, starts in zip(bands, RUNS.values()):
+        corners = {(x, round(y, 9)) for x, y in band.get_paths()[0].vertices}
+        for epoch, losses in enumerate(zip(*starts), 1):
+            assert (epoch, min(losses)) in corners
+            assert (epoch, max(losses)) in corners
+    single = plots.loss_curves([result("SGD", [1.0, 0.5])])
+    assert len(single.collections) == 0
+    assert list(single.get_lines()[0].get_ydata()) == [1.0, 0.5]
+
+
+def test_each_line_is_named_at_its_end_and_no_two_names_overlap():
+    ax = plots.race_figure(results())[0]  # two lines end at nearly the same loss
+    renderer = drawn(ax)
+    named = {text.get_text(): text for text in ax.texts if text.get_text() in RUNS}
+    assert set(named) == set(RUNS)
+    for name, text in named.items():
+        assert text.xy == (3, statistics.median(losses[-1] for losses in RUNS[name]))
+        assert text.arrow_patch.get_edgecolor()[:3] == pytest.approx(rgb(plots.COLOURS[name]))
+    extents = [text_box(text, renderer) for text in named.values()]
+    for a, b in itertools.combinations(extents, 2):
+        assert a.y1 <= b.y0 or b.y1 <= a.y0
+
+
+def text_box(text, renderer):
+    """The box of the words alone, without the line that leads to them."""
+    from matplotlib.text import Text
+
+    return Text.get_window_extent(text, renderer)
+
+
+def rgb(colour):
+    return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+
+
+def test_a_run_that_failed_is_drawn_to_its_last_epoch_with_a_cross():
+    ax = plots.loss_curves([result("SGD", [1.0, 0.5, 0.1]),
+                            result("SGD", [1.0, 9.0], seed=1, failure="why")])  # fmt: skip
+    lines = lines_of(ax)
+    assert list(lines["SGD"].get_ydata()) == [1.0, 0.5, 0.1]
+    assert list(lines["SGD diverged"].get_ydata()) == [1.0, 9.0]
+    assert lines["SGD diverged"].get_marker() == "X"
+    assert lines["SGD diverged"].get_markevery() == [-1]
+    left, right = plots.race_figure([result("SGD", [1.0], failure="why")])
+    assert "SGD" in [text.get_text() for text in left.texts]
+    assert "diverged" in [text.get_text() for text in right.texts]
+    left, right = plots.race_figure([result("SGD", [], failure="at once")])
+    assert not left.get_lines()
+    drawn(left)
+
+
+# ---- the accuracy ----
+
+
+def test_the_accuracy_has_a_dot_a_start_in_percent_and_its_mean_in_words():
+    ax = plots.accuracy_dots(results())
+    lines = ax.get_lines()
+    for row, (name, dots) in enumerate(zip(RUNS, ax.collections)):
+        values = [100 * value for value in ACCURACY[name]]
+        assert list(dots.get_offsets()[:, 0]) == pytest.approx(values)
+        assert all(abs(y - row) < 0.3 for y in dots.get_offsets()[:, 1])
+        assert rgb(plots.COLOURS[name]) == pytest.approx(list(dots.get_facecolor()[0][:3]))
+        mean = statistics.fmean(values)
+        assert lines[row].get_xdata() == pytest.approx([mean, mean])
+        words = [text.get_text() for text in ax.texts]
+        assert f"{mean:.1f}" in words
+        assert f"{name},  α = 0.25" in words
+    assert ax.yaxis_inverted()
+
+
+def test_equal_accuracies_are_stacked_and_not_hidden_behind_one_another():
+    offsets = plots.accuracy_dots(results()).collections[0].get_offsets()
+    assert offsets[0][0] == offsets[2][0]
+    assert abs(offsets[0][1] - offsets[2][1]) > 0.1
+
+
+# ---- the whole ----
+
+
+def test_the_race_is_drawn_into_given_axes_and_nothing_is_added_to_their_figure():
+    figure = Figure()
+    pair = figure.subplots(1, 2)
+    given = plots.race_figure(results(), ax=pair)
+    assert given[0] is pair[0]
+    assert given[1] is pair[1]
+    assert figure.texts == []
+    for draw in (plots.loss_curves, plots.accuracy_dots):
+        ax = Figure().add_subplot()
+        assert draw(results(), ax=ax) is ax
+        assert ax.get_lines()
+
+
+def test_all_words_of_the_race_stand_inside_the_picture_and_apart():
+    left, right = plots.race_figure(results())
+    renderer, figure = drawn(left), left.figure
+    assert plots.caption(results()) in [text.get_text() for text in figure.texts]
+    texts = [text for text in (*figure.texts, *left.texts, *right.texts, left.title, right.title)
+             if text.get_text()]  # fmt: skip
+    boxes = [text_box(text, renderer) for text in texts]
+    for box in boxes:
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+    for a, b in itertools.combinations(boxes, 2):
+        assert not a.overlaps(b)
+
+
+def test_the_figure_saves_as_a_picture_without_pyplot():
+    code = """
+import io, sys
+import matplotlib
+from tinygrad_opt.lab import race
+from tinygrad_opt.plots import race_figure
+def settings():  # reading "backend" would choose one, and import pyplot for it
+    return {key: matplotlib.rcParams[key] for key in matplotlib.rcParams if key != "backend"}
+before = settings()
+stream = io.BytesIO()
+race_figure(race(["sgd"], 1, 720, seeds=(0,)))[0].figure.savefig(stream)
+assert stream.getvalue().startswith(b"\\x89PNG"), stream.getvalue()[:8]
+assert "matplotlib.pyplot" not in sys.modules
+assert settings() == before
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_contestant_has_a_colour_of_its_own():
+    colours = [plots.COLOURS[contestant.name] for contestant in CONTESTANTS.values()]
+    assert len(set(colours)) == len(colours)
+    assert plots.colour("Momentum μ=0.5") == plots.COLOURS["Momentum"]
+    assert plots.colour("Unheard of") not in plots.COLOURS.values()
+
+
+def test_the_caption_says_what_the_numbers_say():
+    text = plots.caption(results())
+    assert text == (
+        "After 3 epochs Momentum μ=0.75 has the lowest training loss, 0.03 nats; SGD has the "
+        "highest, 6.7 times that (medians of 3 starts).\n"
+        "On the test images the optimizers are 1.3 percentage points apart; starts of one and the "
+        "same optimizer differ by up to 8.0."
+    )
+    assert plots.caption([result("SGD", [1.0], 0.875)]) == (
+        "After 1 epoch SGD has the lowest training loss, 1 nats.\n"
+        "On images it never saw, SGD is right in 87.5 %."
+    )
+    assert "Every run diverged" in plots.caption([result("SGD", [1.0], failure="why")])
+
+
+@pytest.mark.parametrize("draw", [plots.race_figure, plots.loss_curves, plots.accuracy_dots])
+def test_nothing_to_draw_is_an_error(draw):
+    with pytest.raises(ValueError, match="no results"):
+        draw([])
+
+
+def test_a_single_axes_for_the_race_is_refused():
+    with pytest.raises(ValueError, match="ax is a pair of axes"):
+        plots.race_figure(results(), ax=Figure().add_subplot())
+
+
+# ---- labels apart ----
+
+PLACES = st.lists(st.floats(-10, 10), min_size=1, max_size=12)
+
+
+@given(PLACES, st.floats(0.01, 3))
+def test_labels_keep_their_order_stand_apart_and_move_as_little_as_they_can(places, gap):
+    moved = plots.spread(places, gap)
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    for i, j in zip(order, order[1:]):
+        assert moved[j] - moved[i] >= gap - 1e-9
+    # The optimum of a least-squares problem over a convex set: no step towards another allowed
+    # placing makes it better. Shifting everything alike is one such step, so the mean stays.
+    assert sum(moved) == pytest.approx(sum(places), abs=1e-6)
+    other = [places[order[0]] + gap * order.index(i) * 1.5 for i in range(len(places))]
+    slope = sum((m - p) * (o - m) for m, p, o in zip(moved, places, other))
+    assert slope >= -1e-6
+
+
+def test_labels_that_are_apart_already_stay_where_they_are():
+    assert plots.spread([3.0, 1.0, 2.0], 1.0) == [3.0, 1.0, 2.0]
+    assert plots.spread([1.0, 1.0], 1.0) == pytest.approx([0.5, 1.5])
+
+
+def test_a_picture_is_written_in_the_size_it_was_designed_for():
+    stream = io.BytesIO()
+    plots.race_figure(results())[0].figure.savefig(stream)
+    width, height = (int.from_bytes(stream.getvalue()[i : i + 4], "big") for i in (16, 20))
+    assert (width, height) == (1840, 896)
