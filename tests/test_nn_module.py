@@ -152,6 +152,24 @@ def test_a_result_among_the_attributes_is_refused_with_the_cure():
         Wrong().parameters()
     with pytest.raises(ValueError, match=r"result\.data"):
         Wrong().state_dict()
+    assert "w (3,)" in repr(Wrong())
+
+
+def test_a_parameter_is_not_replaced_by_what_would_not_be_trained():
+    layer = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match=r"Linear\.weight is a parameter.*weight\.data = array"):
+        layer.weight = np.ones((2, 2), np.float32)
+    with (
+        tg.no_grad(),
+        pytest.raises(TypeError, match=r"freeze it with bias\.requires_grad = False"),
+    ):
+        layer.bias = layer.bias - 0.1
+    assert names_of(layer) == ["weight", "bias"]
+    layer.weight = parameter(2, 2)
+    layer.weight.requires_grad = False
+    layer.weight = tg.Tensor(np.ones((2, 2), np.float32))
+    layer.bias = None
+    assert names_of(layer) == []
 
 
 def test_a_module_of_the_class_that_instances_would_share_is_refused():

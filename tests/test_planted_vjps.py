@@ -74,8 +74,8 @@ def test_a_wrong_vjp_is_found(planted):
 
 
 def test_a_cotangent_of_ones_would_miss_many_that_a_random_one_finds(record_property):
-    """The same check and samples, first order alone: `y.sum().backward()` against a random cotangent.
-    What both miss, second order, dtypes and memory have to find."""
+    """The same check and samples, first order alone: `y.sum().backward()` against a random
+    cotangent. What both miss is for second order, dtypes and memory to find."""
     assert all(first_order_passes(op, ones) for op in DIFFERENTIABLE for ones in (True, False))
     missed: dict[bool, list[str]] = {True: [], False: []}
     for planted in PLANTED:

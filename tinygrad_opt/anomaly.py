@@ -32,10 +32,12 @@ def retold(error: Exception, op: str, values: list) -> Exception:
                          '.to("cupy") or .to("numpy")')  # fmt: skip
     for n, v in enumerate(values):
         foreign = not isinstance(v, _OPERANDS) and not is_array(v)
-        if foreign and (v is not None or isinstance(error, TypeError)):
-            return TypeError(f"{op}: cannot take a {type(v).__name__} as argument {n} ({text})")
+        foreign |= isinstance(v, str) and "ufunc" in text
+        if foreign and (v is not None or isinstance(error, (TypeError, AttributeError))):
+            return TypeError(f"{op}: cannot take a {type(v).__name__} as argument {n}")
     if isinstance(error, AttributeError):
-        return TypeError(f"{op}: wants an array or Tensor ({text})")
+        number = next((type(v).__name__ for v in values if not is_array(v)), "number")
+        return TypeError(f"{op}: wants an array or Tensor, not a {number}")
     if "broadcast" in text and len(arrays) > 1:
         shapes = " and ".join(str(v.shape) for v in arrays)
         return ValueError(f"{op}: shapes {shapes} do not broadcast")

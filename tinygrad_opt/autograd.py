@@ -171,8 +171,10 @@ def _constant(a: Any, args: tuple) -> Any:
     if isinstance(a, list):
         home = next(t for t in args if type(t) is Tensor)
         return backend.to(backend.from_python(a), backend.name_of(home._data))
-    if isinstance(a, complex) or getattr(a, "dtype", np.dtype(bool)).kind == "c":
-        raise TypeError("complex numbers are not supported")
+    kind = "c" if isinstance(a, complex) else getattr(a, "dtype", np.dtype(bool)).kind
+    if kind not in "fiub":
+        raise TypeError("complex numbers are not supported" if kind == "c" else
+                        f"arrays hold real numbers, not {a.dtype}")  # fmt: skip
     return a.item() if isinstance(a, (np.ndarray, np.generic)) and not a.ndim else a
 
 
@@ -319,7 +321,7 @@ def grad(y: Tensor, xs: Any, cotangent: Any = None, create_graph: bool = False) 
         raise TypeError(f"grad: xs is a Tensor or a list of Tensors, not {xs!r}")
     for x in targets:
         if not x.requires_grad:
-            raise RuntimeError(f"grad: {x!r} does not require a gradient: requires_grad=True")
+            raise RuntimeError(f"grad: {x!r} does not require a gradient: set requires_grad=True")
     order, g = _prepare(y, cotangent, create_graph)
     cotangents = walk(order, g, set(targets), create_graph)
     grads = []

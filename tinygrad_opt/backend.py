@@ -160,6 +160,8 @@ def asarray(data: Any, dtype: Any = None) -> Array:
 def from_python(data: Any, dtype: Any = None) -> np.ndarray:
     """Numbers and (nested) lists as a NumPy array: float32 unless they are bools or `dtype`
     says."""
+    if not isinstance(data, (bool, int, float, list, tuple, np.generic)):
+        raise TypeError(f"cannot make an array from a {type(data).__name__}")
     try:
         x = np.asarray(data)
     except (ValueError, OverflowError) as error:

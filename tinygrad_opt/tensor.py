@@ -56,6 +56,8 @@ class Tensor:
             raise TypeError(
                 "Tensor(tensor) would cut the graph unseen: use tensor.detach() or tensor.astype()"
             )
+        if not isinstance(requires_grad, (bool, np.bool_)):
+            raise TypeError(f"requires_grad is True or False, not {requires_grad!r}")
         self._data = backend.asarray(data, dtype)
         if requires_grad:
             check_differentiable(self._data)
@@ -124,7 +126,11 @@ class Tensor:
             value = value._data
         mine = self._data
         if not backend.is_array(value):
-            value = array_module(mine).asarray(value, dtype=mine.dtype)
+            try:
+                value = backend.from_python(value, mine.dtype)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f".{what} = {value!r}: {error}") from error
+            value = backend.to(value, backend.name_of(mine))
         if array_module(value) is not array_module(mine):
             raise TypeError(
                 f".{what} of a {backend.name_of(mine)} tensor cannot be a {backend.name_of(value)} "

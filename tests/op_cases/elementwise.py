@@ -116,7 +116,7 @@ for _op in ("maximum", "minimum"):
     sample(_op, _ties[0], _small, note="ties")
     sample(_op, _small[:, None], _small, note="ties")
     sample(_op, (2, 3), note="with a number", f=lambda m, x, op=_op: getattr(m, op)(x, 0.5),
-           theirs=lambda x, op=_op: getattr(torch, op)(x, torch.tensor(0.5, dtype=x.dtype)))  # fmt: skip
+           theirs=lambda x, op=_op: getattr(torch, op)(x, x.new_tensor(0.5)))  # fmt: skip
 
 _WITH_NUMBERS = {
     "add": [lambda m, x: x + 2, lambda m, x: 2.5 + x, lambda m, x: x + x],
@@ -137,7 +137,7 @@ sample("power", (3, 4), np.array([0, 1, 2, 3], "i1"), f=lambda m, x, p: x**p)
 sample("power", (3, 1), np.array([-1, 2, -3], "i1"), f=lambda m, x, p: x**p)
 sample("power", (2, 3), (2, 3), f=lambda m, a, p: m.exp(a) ** p, theirs=lambda a, p: a.exp() ** p)
 
-# ---- where: three shapes ---------------------------------------------------------------------------
+# ---- where: three shapes -------------------------------------------------------------------------
 
 _rng = np.random.default_rng(0)
 

@@ -70,4 +70,3 @@ for _subscripts, *_shapes in [("...ij,...jk->...ik", (2, 3), (3, 4)),
            subscripts=_subscripts)  # fmt: skip
 sample("einsum", (3, 3), f=lambda m, x: m.einsum("ij,jk->ik", x, x), note="the same operand")
 sample("einsum", (3,), f=lambda m, x: m.einsum("i,i,i->", x, x, x), note="the same operand")
-

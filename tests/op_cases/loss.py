@@ -70,8 +70,9 @@ for _shape in [(5,), (2, 3), (2, 3, 4), (0, 3), (20, 30)]:
 sample("layer_norm", (2, 3, 4), (3, 4), (3, 4), axis=(-2, -1), draw=spaced)
 sample("layer_norm", (2, 3, 4), (3, 4), (3, 4), axis=(1, 2), eps=0.1, draw=spaced)
 sample("layer_norm", (2, 3), eps=0.5, draw=spaced)
-sample("layer_norm", (2, 3), (3,), note="bias alone", draw=spaced, f=lambda m, x,
-       b: m.layer_norm(x, None, b), theirs=lambda x, b: _layer_norm(x) + b)  # fmt: skip
+sample("layer_norm", (2, 3), (3,), note="bias alone", draw=spaced,
+       f=lambda m, x, b: m.layer_norm(x, None, b),
+       theirs=lambda x, b: _layer_norm(x) + b)  # fmt: skip
 for _c in (1e-4, 1e4):
     sample("layer_norm", (3, 4), factor=_c)
 

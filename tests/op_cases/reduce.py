@@ -72,15 +72,12 @@ LARGE = (40, 30)
 
 # ---- one number out of many ----------------------------------------------------------------------
 
-REDUCTIONS = {
-    "sum": [{}], "mean": [{}], "prod": [{}], "max": [{}], "min": [{}], "logsumexp": [{}],
-    "var": [{}], "std": [{}], "norm": [{}],
-}  # fmt: skip
+REDUCTIONS = "sum mean prod max min logsumexp var std norm".split()
 for _op in REDUCTIONS:
     for _shape, _axis, _keep in EVERY_AXIS:
         if _op == "std" and math.prod(_shape[a] for a in _axes(np.empty(_shape), _axis)) == 1:
             continue  # the deviation of one element: a kink
-        _own = dict(draw=spaced, scale=10.0) if _op == "std" else {}
+        _own = {"draw": spaced, "scale": 10.0} if _op == "std" else {}
         sample(_op, _shape, axis=_axis, keepdims=_keep, **_own)
     if _op != "prod":
         sample(_op, LARGE)
@@ -90,8 +87,13 @@ for _op in REDUCTIONS:
         sample(_op, (2, 3), axis=1, factor=_c)
 
 for _op in ("sum", "prod"):
-    for _shape, _axis in [((0,), None), ((0, 3), 0), ((0, 3), 1), ((2, 0), -1),
-                          ((2, 0, 3), (0, 1))]:
+    for _shape, _axis in [
+        ((0,), None),
+        ((0, 3), 0),
+        ((0, 3), 1),
+        ((2, 0), -1),
+        ((2, 0, 3), (0, 1)),
+    ]:
         sample(_op, _shape, axis=_axis)
         sample(_op, _shape, axis=_axis, keepdims=True)
 for _op in ("max", "min", "logsumexp", "norm", "mean"):
@@ -119,8 +121,9 @@ for _op in ("max", "min"):
         sample(_op, _ties, axis=_axis, keepdims=_keep, note="ties")
 sample("norm", _ties * [1, -1, 1, -1], ord=math.inf, axis=1, note="ties")
 sample("norm", _ties * [1, -1, 1, -1], ord=math.inf, note="ties")
-sample("norm", np.array([[0.0, 0, 0], [1, 0, 2]]), axis=1, note="a zero vector",
-       checks=("float64",))
+sample(
+    "norm", np.array([[0.0, 0, 0], [1, 0, 2]]), axis=1, note="a zero vector", checks=("float64",)
+)
 
 for _zeros in ([[0.0, 2, 3], [4, 5, 6]], [[0.0, 2, 0], [4, 5, 6]], [[0.0, 0, 0], [4, 0, 6]]):
     for _axis in (None, 0, 1, (0, 1)):
@@ -132,9 +135,10 @@ for _op in ("sum", "mean", "max", "std", "norm"):
 
 # ---- as many out as in ---------------------------------------------------------------------------
 
-for _shape, _axes_ in {(): [None], (5,): [None, 0, -1], (3, 4): [None, 0, 1, -1, -2],
-                       (2, 3, 4): [None, 0, 1, 2, -1, -3], (0,): [0], (2, 0, 3): [0, 1]}.items():  # fmt: skip
-    for _axis in _axes_:
+_CUMSUM = {(): [None], (5,): [None, 0, -1], (3, 4): [None, 0, 1, -1, -2], (0,): [0],
+           (2, 3, 4): [None, 0, 1, 2, -1, -3], (2, 0, 3): [0, 1]}  # fmt: skip
+for _shape, _some in _CUMSUM.items():
+    for _axis in _some:
         sample("cumsum", _shape, axis=_axis)
 sample("cumsum", LARGE, axis=0)
 

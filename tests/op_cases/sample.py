@@ -71,6 +71,11 @@ class Sample:
     def seed(self) -> int:
         return zlib.crc32(f"{self.op} {self.label}".encode())
 
+    @property
+    def many(self) -> bool:
+        """Whether it is one of very many, and so asked for the first few kinds alone."""
+        return "layout" not in self.checks
+
     def __str__(self) -> str:
         return f"{self.op} {self.label}"
 

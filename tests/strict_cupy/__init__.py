@@ -3,7 +3,8 @@
 Code that runs on it runs on CuPy, as far as arrays go: its arrays never turn into NumPy arrays by
 themselves and never meet one, results are 0-d arrays instead of scalars, and only the names and
 parameters of CuPy `api.VERSION` exist. What is refused and what is allowed is listed case by case
-in tests/test_strict_cupy.py, which asks real CuPy the same questions where there is a GPU.
+in tests/test_strict_cupy*.py, which ask real CuPy the same questions where there is a GPU. An
+`ElementwiseKernel` runs, too, where there is a C++ compiler.
 
     with strict_cupy.installed() as cupy:        # sys.modules["cupy"], ["cupyx"] and so on
         x = cupy.asarray(np.ones(3))

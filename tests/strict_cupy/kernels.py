@@ -188,7 +188,7 @@ def _parameters(listed: str, is_const: bool) -> tuple[Parameter, ...]:
     return tuple(Parameter.parse(p, is_const) for p in listed.split(",") if p.strip())
 
 
-_built = tempfile.TemporaryDirectory(prefix="strict_cupy-")
+_built = tempfile.TemporaryDirectory(prefix="strict_cupy-", ignore_cleanup_errors=True)
 
 
 @functools.cache

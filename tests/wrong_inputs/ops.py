@@ -48,7 +48,7 @@ table(
      T, r"^where: .*bools, not of float64"),
     ("where of an int", lambda w: tg.where(1, w.x, w.x), T, r"^where: .*bools, not of int"),
     ("where of a list of ints", lambda w: tg.where([1, 0, 1], w.x, w.x),
-     T, r"^where: .*not of int64"),
+     T, r"^where: .*not of float32"),
     ("where of bad shapes", lambda w: tg.where(w.x > 0, w.x, w.y),
      V, r"^where: shapes .*\(4, 5\) do"),
     ("clip without bounds", lambda w: w.x.clip(),

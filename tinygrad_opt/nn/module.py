@@ -41,6 +41,16 @@ class Module:
                 f"share: write self.{name} = ... in __init__"
             )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        old = vars(self).get(name)
+        lost = backend.is_array(value) or (isinstance(value, Tensor) and not value.requires_grad)
+        if lost and isinstance(old, Tensor) and old.requires_grad:
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a parameter, and would be trained no longer: give "
+                f"it values with {name}.data = array, or freeze it with {name}.requires_grad = False"
+            )
+        super().__setattr__(name, value)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
@@ -78,7 +88,8 @@ class Module:
                 stack.extend(reversed(inside))
 
     def _names(self) -> dict[Tensor, list[str]]:
-        """Every tensor below with all its names."""
+        """Every tensor below with all its names; ValueError where one is no leaf, or two share one
+        name."""
         names: dict[Tensor, list[str]] = {}
         taken: dict[str, Tensor] = {}
         for name, t in self._walk():
@@ -222,9 +233,12 @@ class Module:
         return f"<table>{body}<caption>{total}</caption></table>"
 
     def _table(self) -> tuple[str, list[tuple[str, str, str]]]:
-        """A line on the whole, and for each module a row: its name and kind, its tensors (buffers in
-        brackets), and how many numbers of it are trained."""
-        names = self._names()
+        """A line on the whole, and for each module a row: its name and kind, its tensors (buffers
+        in brackets), and how many numbers of it are trained."""
+        names: dict[Tensor, str] = {}
+        for full, t in self._walk():
+            if isinstance(t, Tensor):
+                names.setdefault(t, full)
         parameters = [t for t in names if t.requires_grad]
         dtypes = sorted({str(t.dtype) for t in parameters})
         total = [f"{sum(t.size for t in parameters):,} parameters", *dtypes]
@@ -248,7 +262,7 @@ class Module:
                 if isinstance(found, Module):
                     inner.append((depth + 1, full, key, found))
                     continue
-                first = names[found][0]
+                first = names[found]
                 tied = "" if first == full else f" = {first}"
                 (trained if found.requires_grad else buffers).append(f"{key} {found.shape}{tied}")
                 own += found.size if found.requires_grad and not tied else 0

@@ -43,9 +43,9 @@ OPS: dict[str, Callable] = {
 _BINARY = {"add": e.add, "sub": e.subtract, "mul": e.multiply, "truediv": e.divide, "pow": e.power,
            "matmul": linalg.matmul}  # fmt: skip
 _IN_PLACE = {"add": "+=", "sub": "-=", "mul": "*=", "truediv": "/="}
-_OTHER = {"neg": e.negative, "abs": e.abs, "getitem": s.getitem, "invert": e.logical_not,
-          "and": e.logical_and, "or": e.logical_or, "lt": e.less, "le": e.less_equal,
-          "gt": e.greater, "ge": e.greater_equal, "eq": e.equal, "ne": e.not_equal}  # fmt: skip
+_OTHER = {"neg": e.negative, "abs": e.abs, "getitem": s.getitem, "lt": e.less,
+          "le": e.less_equal, "gt": e.greater, "ge": e.greater_equal, "eq": e.equal,
+          "ne": e.not_equal}  # fmt: skip
 
 
 def _reflected(op: Callable) -> Callable:
@@ -72,6 +72,22 @@ def _in_place(op: Callable, symbol: str) -> Callable:
     return operator
 
 
+def _of_bools(op: Callable, symbol: str) -> Callable:
+    """`&`, `|` and `~` combine masks; of integers they would be bitwise, which is no op here."""
+
+    def operator(*operands):
+        for a in operands:
+            if getattr(a, "dtype", np.dtype(type(a))).kind != "b":
+                raise TypeError(f"{symbol} combines tensors of bools; for others: tg.{op.__name__}")
+        return op(*operands)
+
+    return operator
+
+
+_and, _or, _not = (_of_bools(op, symbol) for op, symbol in
+                   ((e.logical_and, "&"), (e.logical_or, "|"), (e.logical_not, "~")))  # fmt: skip
+
+
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
     """x[key] = value, where nothing is recorded."""
     if is_recording() and (self.requires_grad or getattr(value, "requires_grad", False)):
@@ -87,8 +103,8 @@ for _name, _symbol in _IN_PLACE.items():
     setattr(Tensor, f"__i{_name}__", _in_place(_BINARY[_name], _symbol))
 for _name, _op in _OTHER.items():
     setattr(Tensor, f"__{_name}__", _op)
-for _name in ("and", "or"):
-    setattr(Tensor, f"__r{_name}__", _OTHER[_name])
+for _name, _op in {"and": _and, "rand": _and, "or": _or, "ror": _or, "invert": _not}.items():
+    setattr(Tensor, f"__{_name}__", _op)
 Tensor.__setitem__ = _setitem  # type: ignore
 Tensor.__hash__ = object.__hash__  # type: ignore # __eq__ would have removed it
 
@@ -107,8 +123,8 @@ Tensor.T = property(s.transpose, doc="The tensor with its axes reversed.")  # ty
 # ---- NumPy's own functions, called on Tensors ----------------------------------------------------
 
 _NUMPY = {name: op for name, op in OPS.items() if hasattr(np, name)}
-_NUMPY |= {"absolute": e.abs, "amax": r.max, "amin": r.min, "bitwise_and": e.logical_and,
-           "bitwise_or": e.logical_or, "invert": e.logical_not}  # fmt: skip
+_NUMPY |= {"absolute": e.abs, "amax": r.max, "amin": r.min, "bitwise_and": _and,
+           "bitwise_or": _or, "invert": _not}  # fmt: skip
 
 
 def _array_ufunc(self, ufunc, method, *args, **kwargs):

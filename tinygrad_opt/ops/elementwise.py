@@ -100,7 +100,8 @@ def _function(name: str, vjp: Callable, doc: str) -> Any:
     def forward(x):
         return getattr(array_module(x), name)(x)
 
-    forward.__name__, forward.__doc__ = name, f"{doc}, elementwise."
+    forward.__name__ = forward.__qualname__ = name
+    forward.__doc__ = f"{doc}, elementwise."
     op = primitive(forward)
     op.defvjp(vjp)
     return op
@@ -254,8 +255,8 @@ def where(condition, a, b):
     where the unused branch has an infinite slope (0 · inf). The cure is to choose the input as
     well: `where(x > 0, sqrt(where(x > 0, x, 1)), 0)`.
     """
-    kind = getattr(condition, "dtype", type(condition))
-    if kind not in (np.dtype(bool), bool):
+    if getattr(condition, "dtype", type(condition)) not in (np.dtype(bool), bool):
+        kind = getattr(condition, "dtype", type(condition).__name__)
         raise TypeError(f"where: the condition is made of bools, not of {kind}; write x > 0")
     return backend.where(condition, a, b)
 
@@ -302,7 +303,7 @@ def _comparison(name):
     def forward(a, b):
         return getattr(_xp(a, b), name)(a, b)
 
-    forward.__name__ = name
+    forward.__name__ = forward.__qualname__ = name
     forward.__doc__ = f"NumPy's `{name}`, elementwise: a tensor of bools, without a gradient."
     return nondifferentiable(forward)
 

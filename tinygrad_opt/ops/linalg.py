@@ -94,6 +94,8 @@ def _explicit(subscripts: str, ndims: list[int]) -> str:
     free = [c for c in reversed(string.ascii_uppercase) if c not in subscripts]
     spelt, longest = [], 0
     for term, ndim in zip(terms, ndims, strict=True):
+        if term.count("...") > 1:
+            raise ValueError(f"einsum: the term {term!r} has more than one ellipsis")
         extra = ndim - len(term.replace("...", ""))
         if extra < 0 or (extra and "..." not in term):
             raise ValueError(f"einsum: the term {term!r} does not fit an operand with {ndim} axes")
@@ -125,7 +127,7 @@ def _einsum_vjp(n, g, y, subscripts, *operands):
     xp = array_module(raw_array(x))
     reach: dict[str, int] = {}  # how far each label goes without this operand
     for term, v in [(output, g), *others]:
-        for label, length in zip(term, v.shape):
+        for label, length in zip(term, getattr(v, "shape", ())):
             reach[label] = max(length, reach.get(label, 0))
     unused = (c for c in string.ascii_letters if c not in subscripts)
     factors, target = [(output, g), *others], ""

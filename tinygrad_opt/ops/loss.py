@@ -9,8 +9,16 @@ from tinygrad_opt import backend
 from tinygrad_opt.autograd import primitive
 from tinygrad_opt.backend import array_module
 from tinygrad_opt.ops.elementwise import multiply, sigmoid, where
-from tinygrad_opt.ops.reduce import log_softmax, normalize
-from tinygrad_opt.ops.shape import beside, checked_indices, home, operand, raw_array, take
+from tinygrad_opt.ops.reduce import log_softmax, normalize, reduced
+from tinygrad_opt.ops.shape import (
+    beside,
+    checked_axis,
+    checked_indices,
+    home,
+    operand,
+    raw_array,
+    take,
+)
 
 # ---- classification ------------------------------------------------------------------------------
 
@@ -197,6 +205,13 @@ def _target(prediction, target, op: str):
 def layer_norm(x, weight=None, bias=None, eps=1e-5, axis=-1):
     """(x - mean) / √(var + eps) · weight + bias, mean and variance over `axis`, the last one or a
     tuple of the last ones (Ba, Kiros, Hinton 2016)."""
+    x = operand(x, "layer_norm")
+    for a in axis if isinstance(axis, tuple) else (axis,):
+        checked_axis(a, x.ndim, "layer_norm")
+    if not eps >= 0:
+        raise ValueError(f"layer_norm: eps is 0 or more, not {eps!r}")
+    if not reduced(x.shape, axis):
+        raise ValueError(f"layer_norm: nothing to average over axis {axis} of shape {x.shape}")
     for name, scale in (("weight", weight), ("bias", bias)):
         if scale is not None and scale.shape != x.shape[x.ndim - scale.ndim :]:
             raise ValueError(f"layer_norm: {name} {scale.shape} does not fit x {x.shape}")
@@ -210,6 +225,8 @@ def dropout(x, p=0.5, training=True):
     et al. 2014). The mask is drawn on the host from the generator of `manual_seed`."""
     if not isinstance(p, (int, float)) or not 0 <= p < 1:
         raise ValueError(f"dropout: p is a probability in [0, 1), not {p!r}")
+    if not hasattr(x, "dtype"):
+        raise TypeError(f"dropout: wants a Tensor or an array, not a {type(x).__name__}")
     if x.dtype.kind != "f":
         raise TypeError(f"dropout: x is a floating-point tensor, not {x.dtype}")
     if not training or p == 0:

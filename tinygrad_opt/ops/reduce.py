@@ -12,19 +12,27 @@ from tinygrad_opt.ops.elementwise import abs, exp, sign, where
 from tinygrad_opt.ops.shape import broadcast_to, flip, raw_array
 
 
+def _axes(shape: tuple, axis) -> tuple[int, ...]:
+    """The axes that are reduced, counted from the front. NumPy lets a 0-d array have axis 0 or
+    -1."""
+    if axis is None or (not shape and axis in (0, -1)):
+        return tuple(range(len(shape)))
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    for a in axes:
+        if not -len(shape) <= a < len(shape):
+            raise ValueError(f"axis {a} is out of range for a tensor with {len(shape)} axes")
+    return tuple(a % len(shape) for a in axes)
+
+
 def kept(shape: tuple, axis) -> tuple:
     """`shape` with the reduced axes kept as length 1."""
-    if axis is None:
-        return (1,) * len(shape)
-    axes = {a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
+    axes = _axes(shape, axis)
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
 def reduced(shape: tuple, axis) -> int:
     """How many elements of an array of `shape` go into each result."""
-    if axis is None:
-        return math.prod(shape)
-    return math.prod(shape[a] for a in (axis if isinstance(axis, tuple) else (axis,)))
+    return math.prod(shape[a] for a in _axes(shape, axis))
 
 
 def spread(g, x, axis):
@@ -111,6 +119,8 @@ def norm(x, ord=2, axis=None, keepdims=False):
 
     Its gradient at the zero vector is 0, where that of the formula written out is NaN.
     """
+    if not isinstance(ord, (int, float)) or not ord > 0:
+        raise ValueError(f"ord is a number above 0 or inf, not {ord!r}")
     xp = array_module(x)
     if ord == 2:
         return xp.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
@@ -118,8 +128,6 @@ def norm(x, ord=2, axis=None, keepdims=False):
         return xp.abs(x).sum(axis=axis, keepdims=keepdims)
     if ord == float("inf"):
         return xp.abs(x).max(axis=axis, keepdims=keepdims)
-    if not ord > 0:
-        raise ValueError(f"ord is a number above 0 or inf, not {ord!r}")
     return (xp.abs(x) ** ord).sum(axis=axis, keepdims=keepdims) ** (1 / ord)
 
 
@@ -188,8 +196,7 @@ def prod(x, axis=None, keepdims=False):
 
 def _prod_vjp(g, y, x, axis=None, keepdims=False):
     """Each factor's derivative is the product of the others, never y / x."""
-    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    last = sorted(a % x.ndim for a in axes)
+    last = sorted(_axes(x.shape, axis))
     front = [i for i in range(x.ndim) if i not in last]
     order = front + last
     back = [order.index(i) for i in range(x.ndim)]
@@ -295,6 +302,8 @@ log_softmax.defvjp(_log_softmax_vjp)
 @primitive
 def normalize(x, axis=-1, eps=1e-5):
     """(x - mean) / √(var + eps) along `axis`: the heart of layer and batch normalisation."""
+    if not eps >= 0 or not reduced(x.shape, axis):
+        raise ValueError(f"normalizing shape {x.shape} over axis {axis} with eps {eps}")
     return (x - x.mean(axis=axis, keepdims=True)) / _spreadth(x, axis, eps)
 
 

@@ -57,6 +57,8 @@ def _shape(args: tuple) -> tuple:
 
 @primitive
 def _reshape(x, shape):
+    if min(shape, default=0) < -1:
+        raise ValueError(f"lengths are 0 or more, or -1 once, not {shape}")
     return x.reshape(shape)
 
 
@@ -123,7 +125,11 @@ squeeze.defvjp(lambda g, y, x, axis=None: g.reshape(x.shape))
 @primitive
 def broadcast_to(x, shape):
     """x stretched to `shape` by NumPy's rules, as a read-only view."""
-    return array_module(x).broadcast_to(x, shape)
+    try:
+        return array_module(x).broadcast_to(x, shape)
+    except ValueError as error:
+        why = " with negative lengths" if min(shape, default=0) < 0 else ""
+        raise ValueError(f"shape {x.shape} does not stretch to {shape}{why}") from error
 
 
 broadcast_to.defvjp(lambda g, y, x, shape: g)  # the walk's unbroadcast is the whole adjoint
@@ -144,6 +150,8 @@ flip.defvjp(lambda g, y, x, axis=None: flip(g, axis))
 @primitive
 def roll(x, shift, axis=None):
     """Elements moved by `shift` along `axis`, those pushed out re-entering on the other side."""
+    if not all(isinstance(s, (int, np.integer)) for s in np.atleast_1d(shift).tolist()):
+        raise TypeError(f"the shift is an integer, or one for each axis, not {shift!r}")
     return array_module(x).roll(x, shift, axis)
 
 
@@ -159,6 +167,11 @@ roll.defvjp(_roll_vjp)
 def pad(x, pad_width, constant_values=0):
     """x with a border of `constant_values`; pad_width as NumPy's: n, (before, after), or one pair
     an axis."""
+    try:
+        np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))
+    except ValueError as error:
+        shape = np.shape(pad_width)
+        raise ValueError(f"a pad_width of shape {shape} does not fit {x.ndim} axes") from error
     return array_module(x).pad(x, pad_width, mode="constant", constant_values=constant_values)
 
 
@@ -237,11 +250,14 @@ def split(x, indices_or_sections, axis=0):
         if indices_or_sections < 1 or n % indices_or_sections:
             raise ValueError(f"split: {n} does not divide into {indices_or_sections} equal parts")
         cuts = list(range(0, n + 1, n // indices_or_sections)) if n else [0, 0]
-    elif isinstance(indices_or_sections, (list, tuple, np.ndarray)):
-        cuts = [0, *(int(i) for i in indices_or_sections), n]
+    elif isinstance(indices_or_sections, (list, tuple, np.ndarray)) and all(
+        isinstance(i, (int, np.integer)) for i in indices_or_sections
+    ):
+        cuts = [0, *map(int, indices_or_sections), n]
     else:
         raise TypeError(
-            f"split: give a number of sections or a list of indices, not {indices_or_sections!r}"
+            "split: give a number of sections or a list of integer indices, not "
+            f"{indices_or_sections!r}"
         )
     lead = (slice(None),) * axis
     return [getitem(x, (*lead, slice(a, b))) for a, b in zip(cuts, cuts[1:])]

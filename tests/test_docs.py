@@ -1,0 +1,369 @@
+"""A page of documentation is a program: its code is run, its printed output compared, its commands
+and links looked up, so that what a page says cannot come to differ from what the library does."""
+
+import contextlib
+import doctest
+import importlib.util
+import inspect
+import io
+import os
+import re
+import shlex
+import textwrap
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import tinygrad_opt as tg
+from tinygrad_opt import cli, lab
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, text and first line, and the text that follows its fence."""
+
+    language: str
+    text: str
+    line: int
+    after: str
+
+
+def blocks(markdown: str) -> list[Block]:
+    fences = list(re.finditer(r"^```(\w*)\n(.*?)^```$", markdown, re.M | re.S))
+    ends = [fence.start() for fence in fences[1:]] + [len(markdown)]
+    assert markdown.count("\n```") + markdown.startswith("```") == 2 * len(fences)
+    return [
+        Block(*fence.groups(), markdown.count("\n", 0, fence.start()) + 1,
+              markdown[fence.end() : end])
+        for fence, end in zip(fences, ends, strict=True)
+    ]  # fmt: skip
+
+
+def run(markdown: str, name: str = "page") -> dict:
+    """Run all Python of a page in one namespace, comparing what each block prints with the `text`
+    block that follows it (`...` there stands for anything). The namespace comes back."""
+    names: dict = {"__name__": name}
+    found = blocks(markdown)
+    for n, block in enumerate(found):
+        where = f"{name}, line {block.line}"
+        assert block.language in ("python", "text", "sh"), f"{where}: a fence without a language"
+        if block.language == "text":
+            before = found[n - 1] if n else None
+            shown = before and before.language == "python" and not before.after.strip()
+            assert shown, f"{where}: a text block is the output of the python block before it"
+        if block.language != "python":
+            continue
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile("\n" * block.line + block.text, name, "exec"), names)
+        follows = n + 1 < len(found) and found[n + 1].language == "text"
+        expected = found[n + 1].text if follows and not block.after.strip() else ""
+        same = doctest.OutputChecker().check_output(expected, printed.getvalue(), doctest.ELLIPSIS)
+        assert same, f"{where} prints\n{printed.getvalue()}\nand not\n{expected}"
+    return names
+
+
+# ---- the code on the pages -----------------------------------------------------------------------
+
+
+@pages
+def test_the_code_of_a_page_runs_and_prints_what_the_page_says(page, tmp_path, monkeypatch):
+    markdown = page.read_text("utf-8")
+    if re.search("^import torch", markdown, re.M):
+        pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    run(markdown, page.name)
+    assert not list(tmp_path.iterdir()), "the code of a page writes no files"
+
+
+PRINTS_2 = "```python\nprint(1 + 1)\n```\n"
+
+
+def test_a_block_whose_output_is_shown_passes():
+    run(PRINTS_2 + "\n```text\n2\n```\n")
+    run("```python\nx = 1\n```\nprose\n```python\nprint(x, id(x))\n```\n```text\n1 ...\n```\n")
+
+
+@pytest.mark.parametrize("wrong", [
+    PRINTS_2,  # prints, and shows nothing
+    PRINTS_2 + "```text\n3\n```\n",
+    PRINTS_2 + "prose between\n```text\n2\n```\n",
+    "```python\nx = 1\n```\n```text\n1\n```\n",  # shows, and prints nothing
+    "```text\n2\n```\n",
+    "```\nx = 1\n```\n",
+    "```python\nx = 1\n",  # never closed
+    "```python\nassert 1 + 1 == 3\n```\n",
+])  # fmt: skip
+def test_a_wrong_block_fails(wrong):
+    with pytest.raises(AssertionError):
+        run(wrong)
+
+
+def test_an_error_in_a_block_names_its_line_on_the_page():
+    with pytest.raises(ZeroDivisionError) as error:
+        run("a\n\n```python\nx = 1\ny = 1 / 0\n```\n")
+    assert error.traceback[-1].lineno + 1 == 5
+
+
+# ---- commands and links --------------------------------------------------------------------------
+
+
+def make_targets() -> set[str]:
+    text = (ROOT / "Makefile").read_text("utf-8")
+    return set(re.findall(r"^([a-z ]+):(?!=)", text, re.M)[0].split()) | {
+        target for line in re.findall(r"^([a-z][a-z ]*):(?!=)", text, re.M)
+        for target in line.split()
+    }  # fmt: skip
+
+
+def check_command(line: str) -> None:
+    """AssertionError unless the shell command `line` exists, with its options and files."""
+    words = shlex.split(line, comments=True, posix=True)
+    while words and re.fullmatch(r"[A-Z_]+=\S+", words[0]):
+        words.pop(0)
+    if not words:
+        return
+    command, *rest = words
+    if command == "make":
+        targets = {word for word in rest if "=" not in word}
+        assert targets <= make_targets(), f"{line}: no such target"
+    elif command == "tinygrad-opt":
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            try:
+                cli._parser()[0].parse_args(rest)
+            except SystemExit as stop:
+                raise AssertionError(f"{line}: {said.getvalue()}") from stop
+    elif command in ("pip", "python", "python3", "py"):
+        if rest[:2] in (["-m", "venv"], ["-m", "pytest"]) or rest[:3] == ["-3", "-m", "venv"]:
+            return
+        if command != "pip":
+            assert (ROOT / rest[0]).is_file(), f"{line}: no such file"
+            return
+        assert rest[0] == "install", line
+        for word in rest[1:]:
+            named = re.fullmatch(r"(?:\.|tinygrad-opt)?\[([\w,]+)\]", word)
+            if named:
+                unknown = set(named[1].split(",")) - extras()
+                assert not unknown, f"{line}: no extra {unknown}"
+            else:
+                assert word in ("-c", "-e") or (ROOT / word).exists(), f"{line}: what is {word}?"
+    else:
+        known = command in ("git", "cd", "pytest", "source", ".")
+        assert known or command.startswith((".venv/", ".venv\\")), f"{line}: what is {command}?"
+
+
+def extras() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return set(project["optional-dependencies"])
+
+
+@pages
+def test_every_command_of_a_page_exists(page):
+    markdown = page.read_text("utf-8")
+    in_fences = [line for block in blocks(markdown) if block.language == "sh"
+                 for line in block.text.splitlines()]  # fmt: skip
+    prose = re.sub(r"^```.*?^```$", "", markdown, flags=re.M | re.S)
+    in_prose = re.findall(r"`((?:make|tinygrad-opt|pip install|python) [^`]+)`", prose)
+    for line in (*in_fences, *in_prose):
+        check_command(line)
+    if page.name == "README.md":
+        assert len(in_fences) > 5
+
+
+@pytest.mark.parametrize("line", [
+    "make dmeo", "tinygrad-opt rice", "tinygrad-opt race --colour", "python examples/00.py",
+    'pip install -e ".[devel]"', "pip install -c .ci/constraint.txt -e .", "sudo make demo",
+])  # fmt: skip
+def test_a_command_that_does_not_exist_is_noticed(line):
+    with pytest.raises(AssertionError):
+        check_command(line)
+
+
+@pages
+def test_every_link_and_named_file_is_there_and_no_picture_is_large(page):
+    markdown = page.read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", markdown):
+        if not target.startswith("http"):
+            path = page.parent / target
+            assert path.exists(), f"{page.name} links to {target}"
+            assert path.suffix != ".png" or path.stat().st_size <= 200_000
+    for name in re.findall(r"`((?:[\w.]+/)+[\w.]*)`", markdown):
+        places = (ROOT, ROOT / "tinygrad_opt")
+        assert any((place / name).exists() for place in places), f"{page.name} names {name}"
+
+
+def test_every_page_of_the_docs_and_every_example_is_linked_from_the_readme():
+    readme = PAGES[0].read_text("utf-8")
+    for path in (*PAGES[1:], *sorted((ROOT / "examples").glob("*.py"))):
+        assert f"({path.parent.name}/{path.name})" in readme
+
+
+@pages
+def test_no_line_of_prose_is_wider_than_a_hundred_columns(page):
+    prose = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    wide = [line for line in prose.splitlines() if len(line) > 105 and not line.startswith("|")]
+    assert not wide
+
+
+# ---- the README ----------------------------------------------------------------------------------
+
+
+def test_the_rule_in_the_readme_is_the_one_that_runs():
+    readme = PAGES[0].read_text("utf-8")
+    assert textwrap.dedent(inspect.getsource(tg.optim.Momentum.rule)) in readme
+    assert inspect.getsource(tg.optim.Momentum.rule) in inspect.getsource(tg.optim.Momentum)
+
+
+def rows_of(table: str) -> list[list[str]]:
+    lines = [line.strip("| ") for line in table.strip().splitlines()]
+    return [[cell.strip() for cell in line.split("|")] for line in lines if set(line) - set("-:| ")]
+
+
+def test_the_race_in_the_readme_is_the_race_that_is_run():
+    readme = PAGES[0].read_text("utf-8")
+    head, *rows = rows_of(re.search(r"^\| optimizer \|.*?\n\n", readme, re.M | re.S)[0])
+    assert head == list(cli.COLUMNS)
+    summary = lab.race.summary(lab.race.race())
+    assert [(row[0], row[1]) for row in rows] == [(s["name"], f"{s['lr']:g}") for s in summary]
+    for (_, _, train_loss, test_loss, accuracy, _, state), s in zip(rows, summary, strict=True):
+        # Other processors round otherwise, and 1,350 steps make that visible.
+        assert float(train_loss) == pytest.approx(s["train_loss"], rel=0.5)
+        assert float(test_loss) == pytest.approx(s["test_loss"], rel=0.3)
+        assert float(accuracy.split()[0]) == pytest.approx(100 * s["test_accuracy"], abs=0.8)
+        assert float(state) == pytest.approx(s["state_bytes"], abs=0.051)
+
+
+# ---- the table of conventions --------------------------------------------------------------------
+
+NAN, INF = np.nan, np.inf
+
+
+def in_torch(expression: str):
+    import torch
+    from torch.nn import functional as F
+
+    def zeros(x):
+        return torch.zeros_like(x)
+
+    return {
+        "tg.relu(x)": torch.relu,
+        "tg.maximum(x, 0)": lambda x: torch.maximum(x, zeros(x)),
+        "tg.leaky_relu(x)": F.leaky_relu,
+        "tg.elu(x)": F.elu,
+        "tg.abs(x)": torch.abs,
+        "tg.clip(x, 0, 1)": lambda x: x.clamp(0, 1),
+        "x.max()": lambda x: x.max(),
+        "x.max(axis=0)": lambda x: x.max(dim=0).values,
+        "tg.huber_loss(x, [0.0])": lambda x: F.huber_loss(x, zeros(x)),
+        "tg.sqrt(x)": torch.sqrt,
+        "x.norm()": lambda x: x.norm(),
+        "x.norm(ord=1)": lambda x: x.norm(p=1),
+        "tg.sqrt((x * x).sum())": lambda x: (x * x).sum().sqrt(),
+        "x.std()": lambda x: x.std(correction=0),
+        "x ** 0": lambda x: x**0,
+        "x ** x": lambda x: x**x,
+        "0.0 ** x": lambda x: 0.0**x,
+        "x.prod()": lambda x: x.prod(),
+        "x.logsumexp()": lambda x: x.logsumexp(0),
+        "tg.log(tg.sigmoid(x))": lambda x: x.sigmoid().log(),
+        "tg.logsigmoid(x)": F.logsigmoid,
+        "tg.bce_with_logits(x, [0.0, 1.0])": lambda x: F.binary_cross_entropy_with_logits(
+            x, torch.tensor([0.0, 1.0], dtype=x.dtype)
+        ),
+        "x[[0, 0, 1]]": lambda x: x[[0, 0, 1]],
+        "tg.where(x > 0, tg.sqrt(x), 0)": lambda x: torch.where(x > 0, x.sqrt(), 0.0),
+        "tg.where(x > 0, tg.sqrt(tg.where(x > 0, x, 1)), 0)": lambda x: torch.where(
+            x > 0, torch.where(x > 0, x, 1.0).sqrt(), 0.0
+        ),
+    }[expression]
+
+
+def in_jax(expression: str):
+    import jax
+    from jax import numpy as jnp
+
+    return {
+        "tg.relu(x)": jax.nn.relu,
+        "tg.maximum(x, 0)": lambda x: jnp.maximum(x, 0),
+        "tg.leaky_relu(x)": jax.nn.leaky_relu,
+        "tg.elu(x)": jax.nn.elu,
+        "tg.abs(x)": jnp.abs,
+        "tg.clip(x, 0, 1)": lambda x: jnp.clip(x, 0, 1),
+        "x.max()": jnp.max,
+        "x.max(axis=0)": lambda x: x.max(axis=0),
+        "tg.huber_loss(x, [0.0])": None,
+        "tg.sqrt(x)": jnp.sqrt,
+        "x.norm()": jnp.linalg.norm,
+        "x.norm(ord=1)": lambda x: jnp.linalg.norm(x, ord=1),
+        "tg.sqrt((x * x).sum())": lambda x: jnp.sqrt((x * x).sum()),
+        "x.std()": jnp.std,
+        "x ** 0": lambda x: x**0,
+        "x ** x": lambda x: x**x,
+        "0.0 ** x": lambda x: 0.0**x,
+        "x.prod()": jnp.prod,
+        "x.logsumexp()": jax.nn.logsumexp,
+        "tg.log(tg.sigmoid(x))": lambda x: jnp.log(jax.nn.sigmoid(x)),
+        "tg.logsigmoid(x)": jax.nn.log_sigmoid,
+        "tg.bce_with_logits(x, [0.0, 1.0])": None,
+        "x[[0, 0, 1]]": lambda x: x[jnp.array([0, 0, 1])],
+        "tg.where(x > 0, tg.sqrt(x), 0)": lambda x: jnp.where(x > 0, jnp.sqrt(x), 0),
+        "tg.where(x > 0, tg.sqrt(tg.where(x > 0, x, 1)), 0)": lambda x: jnp.where(
+            x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0
+        ),
+    }[expression]
+
+
+def conventions() -> list[list[str]]:
+    page = (ROOT / "docs" / "conventions.md").read_text("utf-8")
+    table = re.search(r"^\| expression \|.*?\n\n", page, re.M | re.S)[0]
+    return rows_of(table.replace("`", ""))[1:]
+
+
+def vector(cell: str) -> np.ndarray:
+    return np.array([float(number) for number in cell.split(",")])
+
+
+CONVENTIONS = [pytest.param(*row[:5], id=f"{row[0]} at {row[1]}") for row in conventions()]
+
+
+def test_the_table_of_conventions_has_the_ties_kinks_and_zeros():
+    assert len(CONVENTIONS) >= 25
+
+
+@pytest.mark.parametrize(("expression", "at", "here", "torch_", "jax_"), CONVENTIONS)
+def test_a_line_of_the_table_says_what_the_engine_does(expression, at, here, torch_, jax_):
+    for dtype in ("float64", "float32"):
+        x = tg.Tensor(vector(at), requires_grad=True, dtype=dtype)
+        with np.errstate(all="ignore"):
+            y = eval(expression, {"tg": tg, "x": x})
+            y.backward(np.ones(y.shape))
+        np.testing.assert_allclose(x.grad, vector(here), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("expression", "at", "here", "torch_", "jax_"), CONVENTIONS)
+def test_a_line_of_the_table_says_what_pytorch_does(expression, at, here, torch_, jax_):
+    torch = pytest.importorskip("torch")
+    x = torch.tensor(vector(at), requires_grad=True)
+    y = in_torch(expression)(x)
+    y.backward(torch.ones_like(y))
+    np.testing.assert_allclose(x.grad.numpy(), vector(torch_), rtol=1e-12)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
+@pytest.mark.parametrize(("expression", "at", "here", "torch_", "jax_"), CONVENTIONS)
+def test_a_line_of_the_table_says_what_jax_does(expression, at, here, torch_, jax_, monkeypatch):
+    monkeypatch.setitem(os.environ, "JAX_PLATFORMS", "cpu")
+    import jax
+
+    f = in_jax(expression)
+    assert (f is None) == (jax_ == "")
+    if f is not None:
+        y, vjp = jax.vjp(f, jax.numpy.array(vector(at), dtype="float32"))
+        (gradient,) = vjp(jax.numpy.ones_like(y))
+        np.testing.assert_allclose(gradient, vector(jax_), rtol=1e-6)
