@@ -330,8 +330,8 @@ def test_the_fast_where_gives_the_same_bits_as_numpy_s(dtype, shape):
     if np.dtype(dtype).kind == "f":
         a.flat[0], a.flat[1], b.flat[0], b.flat[2] = np.nan, -0.0, -np.inf, -0.0
     mask = rng.random(shape) < 0.5
-    cases = [(a, b), (a, 0), (a, 0.0), (a, b[..., :1]), (0, a), (a, 1.5), (a.T.copy().T, b)]
-    cases += [(a, b.astype("float64"))]
+    cases = [(a, b), (a, 0), (a, 0.0), (a, -0.0), (a, False), (a, 1.5), (0, a), (a, b[..., :1])]
+    cases += [(a.T.copy().T, b), (a, b.astype("float64"))]
     for one, two in cases:
         found, wanted = switch.where(mask, one, two), np.where(mask, one, two)
         assert found.dtype == wanted.dtype

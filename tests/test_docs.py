@@ -64,9 +64,20 @@ def run(markdown: str, name: str = "page") -> dict:
             exec(compile("\n" * block.line + block.text, name, "exec"), names)
         follows = n + 1 < len(found) and found[n + 1].language == "text"
         expected = found[n + 1].text if follows and not block.after.strip() else ""
-        same = doctest.OutputChecker().check_output(expected, printed.getvalue(), doctest.ELLIPSIS)
+        same = matches(expected, printed.getvalue())
         assert same, f"{where} prints\n{printed.getvalue()}\nand not\n{expected}"
     return names
+
+
+def matches(expected: str, printed: str) -> bool:
+    """Whether a page shows what was printed: `...` stands for anything, and a number after the word
+    "about" may be 2 % off, since long trainings depend on how a processor rounds."""
+    roughly = re.compile(r"(?<=about )[\d.]+")
+    shown, got = (list(map(float, roughly.findall(text))) for text in (expected, printed))
+    if len(shown) != len(got) or not np.allclose(shown, got, rtol=0.02, atol=0):
+        return False
+    expected, printed = (roughly.sub("#", text) for text in (expected, printed))
+    return doctest.OutputChecker().check_output(expected, printed, doctest.ELLIPSIS)
 
 
 # ---- the code on the pages -----------------------------------------------------------------------
@@ -88,11 +99,13 @@ PRINTS_2 = "```python\nprint(1 + 1)\n```\n"
 def test_a_block_whose_output_is_shown_passes():
     run(PRINTS_2 + "\n```text\n2\n```\n")
     run("```python\nx = 1\n```\nprose\n```python\nprint(x, id(x))\n```\n```text\n1 ...\n```\n")
+    run("```python\nprint('about 98%')\n```\n```text\nabout 97%\n```\n")
 
 
 @pytest.mark.parametrize("wrong", [
     PRINTS_2,  # prints, and shows nothing
     PRINTS_2 + "```text\n3\n```\n",
+    "```python\nprint('about 98%')\n```\n```text\nabout 91%\n```\n",
     PRINTS_2 + "prose between\n```text\n2\n```\n",
     "```python\nx = 1\n```\n```text\n1\n```\n",  # shows, and prints nothing
     "```text\n2\n```\n",
@@ -124,7 +137,7 @@ def make_targets() -> set[str]:
 
 def check_command(line: str) -> None:
     """AssertionError unless the shell command `line` exists, with its options and files."""
-    words = shlex.split(line, comments=True, posix=True)
+    words = shlex.split(line.replace("\\", "/"), comments=True)  # as Windows has them
     while words and re.fullmatch(r"[A-Z_]+=\S+", words[0]):
         words.pop(0)
     if not words:
@@ -134,11 +147,12 @@ def check_command(line: str) -> None:
         targets = {word for word in rest if "=" not in word}
         assert targets <= make_targets(), f"{line}: no such target"
     elif command == "tinygrad-opt":
-        with contextlib.redirect_stderr(io.StringIO()) as said:
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             try:
                 cli._parser()[0].parse_args(rest)
             except SystemExit as stop:
-                raise AssertionError(f"{line}: {said.getvalue()}") from stop
+                assert stop.code == 0, f"{line}: {said.getvalue()}"
     elif command in ("pip", "python", "python3", "py"):
         if rest[:2] in (["-m", "venv"], ["-m", "pytest"]) or rest[:3] == ["-3", "-m", "venv"]:
             return
@@ -155,7 +169,7 @@ def check_command(line: str) -> None:
                 assert word in ("-c", "-e") or (ROOT / word).exists(), f"{line}: what is {word}?"
     else:
         known = command in ("git", "cd", "pytest", "source", ".")
-        assert known or command.startswith((".venv/", ".venv\\")), f"{line}: what is {command}?"
+        assert known or command.startswith(".venv/"), f"{line}: what is {command}?"
 
 
 def extras() -> set[str]:
@@ -204,20 +218,17 @@ def test_every_page_of_the_docs_and_every_example_is_linked_from_the_readme():
         assert f"({path.parent.name}/{path.name})" in readme
 
 
-@pages
-def test_no_line_of_prose_is_wider_than_a_hundred_columns(page):
-    prose = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
-    wide = [line for line in prose.splitlines() if len(line) > 105 and not line.startswith("|")]
-    assert not wide
-
-
 # ---- the README ----------------------------------------------------------------------------------
 
 
 def test_the_rule_in_the_readme_is_the_one_that_runs():
     readme = PAGES[0].read_text("utf-8")
-    assert textwrap.dedent(inspect.getsource(tg.optim.Momentum.rule)) in readme
-    assert inspect.getsource(tg.optim.Momentum.rule) in inspect.getsource(tg.optim.Momentum)
+    rule = textwrap.dedent(inspect.getsource(tg.optim.Momentum.rule))
+    assert f"```python\n{rule}```\n" in readme
+    beside = rows_of(re.search(r"^\| in the papers \|.*?\n\n", readme, re.M | re.S)[0])[1:]
+    assert [code.strip("`") for _, code in beside] == [
+        line.strip() for line in rule.splitlines()[1:-1]
+    ]
 
 
 def rows_of(table: str) -> list[list[str]]:
@@ -228,15 +239,18 @@ def rows_of(table: str) -> list[list[str]]:
 def test_the_race_in_the_readme_is_the_race_that_is_run():
     readme = PAGES[0].read_text("utf-8")
     head, *rows = rows_of(re.search(r"^\| optimizer \|.*?\n\n", readme, re.M | re.S)[0])
-    assert head == list(cli.COLUMNS)
-    summary = lab.race.summary(lab.race.race())
-    assert [(row[0], row[1]) for row in rows] == [(s["name"], f"{s['lr']:g}") for s in summary]
-    for (_, _, train_loss, test_loss, accuracy, _, state), s in zip(rows, summary, strict=True):
-        # Other processors round otherwise, and 1,350 steps make that visible.
-        assert float(train_loss) == pytest.approx(s["train_loss"], rel=0.5)
-        assert float(test_loss) == pytest.approx(s["test_loss"], rel=0.3)
-        assert float(accuracy.split()[0]) == pytest.approx(100 * s["test_accuracy"], abs=0.8)
-        assert float(state) == pytest.approx(s["state_bytes"], abs=0.051)
+    results = lab.race()
+    assert head == list(cli.HEADINGS)
+    for row, now in zip(rows, cli._race_rows(results), strict=True):
+        name, rate, train_loss, test_loss, accuracy, _, state = row
+        assert [name, rate, state] == [now[0], now[1], now[-1]]
+        # Other processors round otherwise, which 1,350 steps magnify: hence any of the starts.
+        runs = [result for result in results if result.name == name]
+        train_losses, test_losses = ([getattr(run, f"{part}_loss") for run in runs]
+                                     for part in ("train", "test"))  # fmt: skip
+        assert 0.8 * min(train_losses) < float(train_loss) < 1.25 * max(train_losses)
+        assert 0.8 * min(test_losses) < float(test_loss) < 1.25 * max(test_losses)
+        assert float(accuracy.split()[0]) == pytest.approx(float(now[4].split()[0]), abs=0.8)
 
 
 # ---- the table of conventions --------------------------------------------------------------------

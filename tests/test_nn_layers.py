@@ -379,6 +379,15 @@ def test_the_linear_layers_of_an_mlp_are_called_layers_0_and_on():
     assert len(nn.MLP((64, np.int64(10))).layers) == 1
 
 
+def test_an_mlp_whose_layers_are_tied_has_its_activations_still():
+    model = nn.MLP([3, 3, 3, 3])
+    one = model.layers[0]
+    model.layers = [one, one, one]
+    x = normal(4, 3, dtype="float32")
+    np.testing.assert_array_equal(model(x).data, one(tg.relu(one(tg.relu(one(x))))).data)
+    assert len(model.parameters()) == 2
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_initialiser_of_an_mlp_fits_its_activation(activation):
     tg.manual_seed(5)

@@ -157,11 +157,11 @@ def test_a_result_among_the_attributes_is_refused_with_the_cure():
 
 def test_a_parameter_is_not_replaced_by_what_would_not_be_trained():
     layer = nn.Linear(2, 2)
-    with pytest.raises(TypeError, match=r"Linear\.weight is a parameter.*weight\.data = array"):
+    with pytest.raises(TypeError, match=r"Linear\.weight is a parameter.*assign weight\.data"):
         layer.weight = np.ones((2, 2), np.float32)
     with (
         tg.no_grad(),
-        pytest.raises(TypeError, match=r"freeze it with bias\.requires_grad = False"),
+        pytest.raises(TypeError, match=r"freeze them, bias\.requires_grad = False"),
     ):
         layer.bias = layer.bias - 0.1
     assert names_of(layer) == ["weight", "bias"]
@@ -478,16 +478,24 @@ def test_what_is_tied_shared_or_frozen_shows_as_such_and_counts_once():
     ]
 
 
+def test_the_settings_shown_are_short_ones_and_not_the_mode():
+    net = nn.Dropout(0.25).eval()
+    net.count, net.name, net.secret, net.sizes = 3, "a", "x" * 30, [1, 2]
+    assert repr(net).splitlines()[0] == "Dropout(p=0.25, count=3, name='a')"
+
+
 def test_a_module_without_anything_shows_too():
     assert repr(nn.ReLU()) == "ReLU\n0 parameters"
 
 
 def test_a_notebook_shows_the_same_rows_as_a_table():
     net = Net()
-    net.note = "<b>"
+    net.note, net.steps = "<b>", {"<i>": tg.Tensor(np.array(3))}
     shown = net._repr_html_()
     assert shown.count("<tr>") == 5
     assert "weight (64, 32), bias (32,)" in shown
     assert "2,080" in shown
     assert "2,440 parameters" in shown
     assert "note=&#x27;&lt;b&gt;&#x27;" in shown
+    assert "[steps.&lt;i&gt; ()]" in shown
+    assert "<i>" not in shown

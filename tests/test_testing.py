@@ -119,6 +119,9 @@ WRONG = {
         op(np.exp, lambda g, y, x: g * y * np.array([1, 1, 1, 1, 1 + 1e-5])),
         np.array([20.0, 21.0, 22.0, 23.0, 0.1]),
     ),
+    "off by 1e-3 of a gentle one far out": (
+        op(np.sqrt, lambda g, y, x: g / (2 * y) * 1.001), np.array([1e8, 4e8]),
+    ),
     "power rule": (op(lambda x: x**3, lambda g, y, x: g * 3 * x), X),
     "transposed": (op(np.matmul, lambda g, y, a, b: g @ b, lambda g, y, a, b: a.T @ g), B, B + 1),
     "arguments exchanged": (

@@ -34,6 +34,7 @@ def w():
         t.grad = np.asarray(rng.standard_normal(shape), "float32")
         setattr(w, name, t)
     w.i, w.b = Tensor(np.arange(6).reshape(2, 3)), Tensor([True, False])
+    w.u = Tensor(np.array([1, 200], "uint8"))
     return w
 
 

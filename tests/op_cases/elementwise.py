@@ -49,6 +49,10 @@ for _op, (_draw, _factors, _kwargs) in UNARY.items():
         for _shape in SHAPES:
             sample(_op, _shape, draw=_draw, **_kw)
         sample(_op, LARGE, draw=_draw, **_kw)
+        if _draw is BOTH:
+            # where the elu's second derivative jumps
+            _hard = ("second order", "second order, float32") if _op == "elu" else ()
+            sample(_op, np.array([0.0, 1, -1, 0]), note="at 0", without=_hard, **_kw)
         for _factor in _factors:
             # the sigmoid's second derivative at 1e-6 is a difference that float32 cannot resolve
             _hard = ("second order, float32",) if (_op, _factor) == ("sigmoid", 1e-6) else ()
@@ -135,6 +139,8 @@ for _form in (lambda m, x: x**0.5, lambda m, x: x**2.7, lambda m, x: 2**x, lambd
     sample("power", (3, 4), f=_form, draw=MIDDLE)
 sample("power", (3, 4), np.array([0, 1, 2, 3], "i1"), f=lambda m, x, p: x**p)
 sample("power", (3, 1), np.array([-1, 2, -3], "i1"), f=lambda m, x, p: x**p)
+sample("power", np.zeros(5), np.array([0.0, 1, 2, 3, 2.5]), checks=(*ALWAYS, "mask"), note="of 0")
+sample("power", np.array([-2.0, -1, 3]), np.array([2, 3, 0], "i1"), note="of negatives")
 sample("power", (2, 3), (2, 3), f=lambda m, a, p: m.exp(a) ** p, theirs=lambda a, p: a.exp() ** p)
 
 # ---- where: three shapes -------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import tinygrad_opt as tg
 from wrong_inputs.base import I, T, V, axis, nan, shapes, table
 
 # w.x (2, 3), w.y (4, 5), w.v (3,), w.s (), w.c (2, 3, 4), w.e (0, 3), w.z (4, 3), w.p (4,) and
-# w.q (4, 1) are float32 and require gradients; w.i (2, 3) holds integers, w.b (2,) bools.
+# w.q (4, 1) are float32 and require gradients; w.i (2, 3) is int64, w.u (2,) uint8, w.b (2,) bool.
 
 table(
     "arithmetic",
@@ -28,6 +28,12 @@ table(
     ("an object", lambda w: w.x * object(), T, r"^multiply: cannot take a"),
     ("a list of tensors", lambda w: w.v * [w.s, w.s, w.s], T, r"cut the graph.*tg\.stack"),
     ("text as exponent", lambda w: w.x ** "2", T, r"^power: cannot take a str"),
+    ("a number beyond uint8", lambda w: w.u + 300, OverflowError, r"^add: .*300"),
+    ("a negative power of ints", lambda w: w.i**-1, V, r"^power: .*negative integer powers"),
+    ("minus of bools", lambda w: -w.b, T, r"^negative: .*bool"),
+    ("& of numbers", lambda w: w.x & w.x, T, r"& combines tensors of bools.*tg\.logical_and"),
+    ("| of integers", lambda w: 5 | w.i, T, r"\| combines tensors of bools.*tg\.logical_or"),
+    ("~ of integers", lambda w: ~w.i, T, r"~ combines tensors of bools.*tg\.logical_not"),
     ("an argument too many", lambda w: tg.exp(w.x, 2), T, r"^exp.* 2 were given"),
     ("an argument too few", lambda w: tg.exp(), T, r"^exp.* missing .*'x'"),
     ("an argument too few of two", lambda w: tg.add(w.x), T, r"^add.* missing .*'b'"),

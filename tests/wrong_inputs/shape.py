@@ -6,7 +6,7 @@ import tinygrad_opt as tg
 from wrong_inputs.base import I, R, T, V, axis, recorded, shapes, table, unrecorded
 
 # w.x (2, 3), w.y (4, 5), w.v (3,), w.s (), w.c (2, 3, 4), w.e (0, 3), w.z (4, 3), w.p (4,) and
-# w.q (4, 1) are float32 and require gradients; w.i (2, 3) holds integers, w.b (2,) bools.
+# w.q (4, 1) are float32 and require gradients; w.i (2, 3) is int64, w.u (2,) uint8, w.b (2,) bool.
 
 table(
     "shaping",

@@ -95,13 +95,6 @@ class Embedding(Module):
         self.weight = Tensor(drawn, requires_grad=True)
 
     def forward(self, indices: Any) -> Any:
-        indices = raw_array(indices)
-        if not backend.is_array(indices):
-            indices = np.asarray(indices)
-        if indices.dtype.kind == "i" and (indices < 0).any():
-            raise IndexError(
-                f"Embedding: index {int(indices.min())} is outside [0, {self.weight.shape[0]})"
-            )
         return loss.embedding(indices, self.weight)
 
 
@@ -283,10 +276,11 @@ class MLP(Module):
         self.layers = [Linear(a, b, init=init) for a, b, init in zip(widths, widths[1:], inits)]
 
     def forward(self, x: Any) -> Any:
-        activation, last = ACTIVATIONS[self.activation], self.layers[-1]
-        for layer in self.layers:
-            x = layer(x) if layer is last else activation(layer(x))
-        return x
+        activation = ACTIVATIONS[self.activation]
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = activation(layer(x))
+        return last(x)
 
 
 # ---- what the layers share -----------------------------------------------------------------------

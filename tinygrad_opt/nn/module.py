@@ -46,8 +46,8 @@ class Module:
         lost = backend.is_array(value) or (isinstance(value, Tensor) and not value.requires_grad)
         if lost and isinstance(old, Tensor) and old.requires_grad:
             raise TypeError(
-                f"{type(self).__name__}.{name} is a parameter, and would be trained no longer: give "
-                f"it values with {name}.data = array, or freeze it with {name}.requires_grad = False"
+                f"{type(self).__name__}.{name} is a parameter and would not be trained then: to "
+                f"set values, assign {name}.data; to freeze them, {name}.requires_grad = False"
             )
         super().__setattr__(name, value)
 
