@@ -66,6 +66,10 @@ RIGHT = {
     "logsumexp": (lambda x: tg.logsumexp(x, axis=1), 10 * X),
     "softmax": (tg.softmax, X),
     "log_softmax": (tg.log_softmax, X),
+    "sums to a constant": (lambda x: tg.softmax(x, axis=1).sum(axis=1), X),
+    "next to an infinity": (
+        lambda x: tg.where(x < 1 + 4e-6, x * x, float("inf")), np.array([1.0, 0.5]),
+    ),
     "cross_entropy": (tg.cross_entropy, X, LABELS),
     "cross_entropy, confident": (tg.cross_entropy, 100 * X, LABELS),
     "mse of large values": (tg.mse_loss, 1e4 * X, 1e4 * Y),
@@ -296,6 +300,17 @@ def test_the_table_shows_the_worst_rows_first_and_counts_the_rest():
     assert rest.strip() == "... and 9 more"
 
 
+def test_the_table_shows_nothing_but_what_is_wrong_and_nan_first():
+    factor = np.ones(20)
+    factor[[3, 7, 11]] = 1.5, np.nan, 2
+    planted = op(np.square, lambda g, y, x: 2 * g * x * factor)
+    with pytest.raises(AssertionError) as caught:
+        gradcheck(planted, np.arange(1.0, 21.0))
+    title, _, *rows = str(caught.value).splitlines()[1:]
+    assert title.endswith("3 of 20 elements differ")
+    assert [row.split()[0] for row in rows] == ["[7]", "[11]", "[3]"]
+
+
 def test_each_wrong_argument_has_its_table():
     planted = op(np.multiply, lambda g, y, a, b: -g * b, lambda g, y, a, b: -g * a)
     with pytest.raises(AssertionError, match=r"argument 0(.|\n)*argument 2"):
@@ -312,8 +327,10 @@ def test_arrays_are_copied_to_float64_and_never_written_into():
 
     def f(x, i):
         seen.append((x.dtype, type(i), i.dtype))
-        raw_array(x)[0] *= 1  # a careless op that writes into its input
-        return x[i] * 2
+        y = x[i.copy()] * 2
+        raw_array(x)[0] += 1  # a careless op that writes into its inputs
+        i[0] = 2 - i[0]
+        return y
 
     assert gradcheck(f, x, i, order=1)
     assert {(str(d), t, str(n)) for d, t, n in seen} == {("float64", np.ndarray, "int64")}
@@ -387,6 +404,7 @@ PAIRS = {
     "matmul": (tg.matmul, torch.matmul, X, W),
     "softmax": (lambda x: tg.softmax(x, axis=1), lambda x: torch.softmax(x, 1), X),
     "sums to zero": (lambda x: tg.softmax(x).sum(axis=1), lambda x: torch.softmax(x, 1).sum(1), X),
+    "rounded at another size": (lambda x: (x + 100) - 100, lambda x: x * 1, X),
     "a loss": (tg.cross_entropy, torch.nn.functional.cross_entropy, X, LABELS),
     "tie": (lambda x: x.max(), lambda x: x.max(), np.array([1.0, 3, 3])),
     "abs at 0": (tg.abs, torch.abs, np.array([0.0, -2.0])),

@@ -41,7 +41,7 @@ def retold(error: Exception, op: str, values: list) -> Exception:
     if "broadcast" in text and len(arrays) > 1:
         shapes = " and ".join(str(v.shape) for v in arrays)
         return ValueError(f"{op}: shapes {shapes} do not broadcast")
-    kinds = (ValueError, TypeError, IndexError, NotImplementedError)
+    kinds = (ValueError, TypeError, IndexError, OverflowError, NotImplementedError)
     kind = next((kind for kind in kinds if isinstance(error, kind)), None)
     return kind(f"{op}: {text}") if kind else error
 
@@ -102,6 +102,18 @@ def check_cotangent(t: Tensor, x: Tensor, gx: Any) -> None:
     """FloatingPointError if the VJP of t's op for its input x gave a NaN or inf."""
     if not _finite(gx._data if type(gx) is Tensor else gx):
         raise bad_cotangent(t, x)
+
+
+def failed(t: Tensor, x: Tensor, gx: Any, error: Exception) -> Exception:
+    """The error of a VJP of t's op, retold: whose it was, and what it gave where that is wrong."""
+    who = f"the VJP of {t.op.__name__} for argument {place(t, x)}"
+    if isinstance(error, FloatingPointError):  # an op of a recorded VJP found an anomaly
+        return bad_cotangent(t, x) if t.origin else error
+    if gx is not None and hasattr(gx, "shape"):
+        return ValueError(f"{who} gave shape {gx.shape} for an argument of shape {x.shape}")
+    if isinstance(error, AttributeError):
+        return TypeError(f"{who} gave a {type(gx).__name__}, not an array ({error})")
+    return retold(error, who, [])
 
 
 def bad_cotangent(t: Tensor, x: Tensor) -> FloatingPointError:

@@ -119,9 +119,10 @@ def primitive(forward: Callable) -> Any:
                 values.append(a)
             y = forward(*values, **kwargs)
         except Exception as error:
-            raise anomaly.retold(error, op.__name__, values) from error
-        if isinstance(y, np.generic):  # NumPy turns 0-d results into scalars
-            y = np.asarray(y)
+            told = anomaly.retold(error, op.__name__, values)
+            raise told from (None if told is error else error)
+        if type(y) is not np.ndarray:
+            y = _result(op, y)
         if needs_grad and op.vjps is not None and _mode.recording:
             if len(args) > len(op.vjps):
                 _check_rest(op, args)
@@ -176,6 +177,15 @@ def _constant(a: Any, args: tuple) -> Any:
         raise TypeError("complex numbers are not supported" if kind == "c" else
                         f"arrays hold real numbers, not {a.dtype}")  # fmt: skip
     return a.item() if isinstance(a, (np.ndarray, np.generic)) and not a.ndim else a
+
+
+def _result(op: Any, y: Any) -> Array:
+    """The one array that an op gives; NumPy turns those without axes into scalars."""
+    if isinstance(y, np.generic):
+        return np.asarray(y)
+    if backend.is_array(y):
+        return y
+    raise TypeError(f"{op.__name__} gave a {type(y).__name__}: an op gives one array")
 
 
 def _positional(forward: Callable, args: tuple, kwargs: dict) -> tuple:
@@ -260,17 +270,16 @@ def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool
             if type(x) is Tensor and x._requires_grad:
                 if vjp is None:
                     raise anomaly.no_derivative(t.op, anomaly.place(t, x))
+                data, gx = x._data, None
                 try:
                     gx = vjp(g, y, *args, **t.kwargs)
-                except FloatingPointError as error:  # an op of a recorded VJP, in anomaly mode
-                    if t.origin is None:
-                        raise
-                    raise anomaly.bad_cotangent(t, x) from error
-                data = x._data
-                if gx.shape != data.shape:
-                    gx = unbroadcast(gx, data.shape)
-                if gx.dtype is not data.dtype and gx.dtype != data.dtype:  # promoted by the op
-                    gx = gx.astype(data.dtype)
+                    if gx.shape != data.shape:
+                        gx = unbroadcast(gx, data.shape)
+                    if gx.dtype is not data.dtype and gx.dtype != data.dtype:  # promoted by the op
+                        gx = gx.astype(data.dtype)
+                except Exception as error:
+                    told = anomaly.failed(t, x, gx, error)
+                    raise told from (None if told is error else error)
                 if t.origin is not None:
                     anomaly.check_cotangent(t, x, gx)
                 cotangents[x] = cotangents[x] + gx if x in cotangents else gx

@@ -169,7 +169,7 @@ def from_python(data: Any, dtype: Any = None) -> np.ndarray:
     if x.dtype.kind not in "fiub":
         raise TypeError(f"cannot make an array from a list of {x.dtype}: numbers are wanted")
     if dtype is None:
-        dtype = x.dtype if x.dtype.kind == "b" and x.size else DEFAULT_FLOAT
+        dtype = x.dtype if x.dtype.kind == "b" else DEFAULT_FLOAT
     return x.astype(check_dtype(dtype), copy=False)
 
 
