@@ -247,6 +247,9 @@ minimum.defvjp(lambda g, y, a, b: where(a == b, g / 2, where(a > b, 0, g)),
                lambda g, y, a, b: where(a == b, g / 2, where(b > a, 0, g)))  # fmt: skip
 
 
+_BOOL = np.dtype(bool)
+
+
 @primitive
 def where(condition, a, b):
     """a where `condition` (bools), else b, elementwise with broadcasting.
@@ -255,8 +258,9 @@ def where(condition, a, b):
     where the unused branch has an infinite slope (0 · inf). The cure is to choose the input as
     well: `where(x > 0, sqrt(where(x > 0, x, 1)), 0)`.
     """
-    if getattr(condition, "dtype", type(condition)) not in (np.dtype(bool), bool):
-        kind = getattr(condition, "dtype", type(condition).__name__)
+    kind = getattr(condition, "dtype", type(condition))
+    if kind is not _BOOL and kind is not bool:
+        kind = kind.__name__ if isinstance(kind, type) else kind
         raise TypeError(f"where: the condition is made of bools, not of {kind}; write x > 0")
     return backend.where(condition, a, b)
 

@@ -21,8 +21,7 @@ from tinygrad_opt.tensor import Tensor
 
 BLOCK = 65536  # elements of each vector at a time: what a rule makes of them stays in the cache
 
-# low, high and whether high itself is allowed, of every hyper-parameter by name
-RANGES = {"lr": (0.0, math.inf, False), "mu": (0.0, 1.0, False), "l2": (0.0, math.inf, False)}
+RANGES = {"lr": (0.0, math.inf), "mu": (0.0, 1.0), "l2": (0.0, math.inf)}  # low ≤ value < high
 
 
 class Optimizer:
@@ -56,11 +55,10 @@ class Optimizer:
         else:
             known = _nearest(form, self.rules)
             raise ValueError(f"{type(self).__name__}: unknown form {form!r}{known}")
-        self._scalar_names = tuple(
-            p.name
-            for p in inspect.signature(self._rule).parameters.values()
-            if p.kind is p.KEYWORD_ONLY and p.name != "t"
-        )
+        keywords = inspect.signature(self._rule).parameters.values()
+        self._scalar_names = (
+            "l2", *(p.name for p in keywords if p.kind is p.KEYWORD_ONLY and p.name != "t")
+        )  # fmt: skip
         self.groups = _groups(type(self).__name__, params, {**hyper, "l2": l2})
         for group in self.groups:
             self._scalars(group)
@@ -123,17 +121,16 @@ class Optimizer:
         As Python floats, which take on the dtype of the arrays they meet.
         """
         values: dict[str, float] = {}
-        for name in ("l2", *self._scalar_names):
+        for name in self._scalar_names:
             value = group[name]
             value = value(self.t) if callable(value) else value
-            low, high, closed = RANGES[name]
             try:
                 value = float(value)
             except (TypeError, ValueError):
                 raise TypeError(f"{self._name}: {name} is a number, not {value!r}") from None
-            if not (low <= value < high or (closed and value == high)):
-                end = "]" if closed else ")"
-                raise ValueError(f"{self._name}: {name} is in [{low:g}, {high:g}{end}, not {value}")
+            low, high = RANGES[name]
+            if not low <= value < high:
+                raise ValueError(f"{self._name}: {name} is in [{low:g}, {high:g}), not {value}")
             values[name] = value
         return values.pop("l2"), values
 
