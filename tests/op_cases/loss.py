@@ -77,18 +77,25 @@ for _c in (1e-4, 1e4):
     sample("layer_norm", (3, 4), factor=_c)
 
 
-def _dropout(m, x, p, training=True):
-    """One seed, one mask; PyTorch multiplies by what ours made of ones."""
+def _dropout(m, x, **how):
     tg.manual_seed(7)
-    if m is not torch:
-        return m.dropout(x, p, training)
-    return x * torch.from_numpy(np.asarray(tg.dropout(np.ones(tuple(x.shape)), p, training)))
+    return m.dropout(x, **how)
+
+
+def _masked(x, p=0.5, training=True):
+    """PyTorch's x times the mask that ours makes of ones from the same seed."""
+    if p == 0 or not training:
+        return x * 1
+    mask = _dropout(tg, np.ones(tuple(x.shape)), p=p)
+    assert np.isin(mask, [0, 1 / (1 - p)]).all()
+    return x * torch.from_numpy(np.asarray(mask))
 
 
 for _shape in [(), (5,), (2, 3), (2, 0), (40, 30)]:
     for _p in (0, 0.3, 0.9):
-        sample("dropout", _shape, f=_dropout, p=_p)
-sample("dropout", (2, 3), f=_dropout, p=0.5, training=False)
+        sample("dropout", _shape, f=_dropout, theirs=_masked, p=_p)
+sample("dropout", (20, 30), f=_dropout, theirs=_masked, note="by default")
+sample("dropout", (2, 3), f=_dropout, theirs=_masked, p=0.5, training=False)
 
 for _shape, _indices in [((5, 3), [0, 4, 4]), ((5, 3), [[0, 1], [1, 1]]), ((5, 3), 2),
                          ((1, 2), [0, 0]), ((4, 1), []), ((30, 40), [7] * 20)]:  # fmt: skip

@@ -147,7 +147,7 @@ for _op in ("softmax", "log_softmax"):
         for _axis in range(-len(_shape), len(_shape)):
             if _shape[_axis]:
                 sample(_op, _shape, axis=_axis)
-    sample(_op, (2, 3), note="the last axis by default")
+    sample(_op, (2, 3, 4), note="the last axis by default")
     sample(_op, (2, 3, 4), axis=(0, -1))
     for _c in (1e-3, 1e3):
         sample(_op, (3, 4), factor=_c, without=("second order, float32",))
@@ -157,7 +157,8 @@ sample("logsumexp", (3, 4), axis=-1, draw=between(-1000, -900), note="small", wi
 # ---- without a derivative ------------------------------------------------------------------------
 
 NONDIFFERENTIABLE = {
-    "argmax": [lambda m, a, b: m.argmax(a), lambda m, a, b: m.argmax(a, axis=-1)],
+    "argmax": [lambda m, a, b: m.argmax(a), lambda m, a, b: m.argmax(a, axis=-1),
+               lambda m, a, b: m.argmax(a, axis=0, keepdims=True)],
     "less": [lambda m, a, b: a < b], "less_equal": [lambda m, a, b: a <= b],
     "greater": [lambda m, a, b: a > b], "greater_equal": [lambda m, a, b: a >= b],
     "equal": [lambda m, a, b: a == b], "not_equal": [lambda m, a, b: a != b],
