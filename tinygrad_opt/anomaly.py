@@ -6,6 +6,7 @@ inside `detect_anomaly()`, where each op leaves a note of the line that called i
 saved.
 """
 
+import copy
 import os
 import sys
 import zlib
@@ -26,7 +27,7 @@ def retold(error: Exception, op: str, values: list) -> Exception:
     """The error of an array library in our words: the op, the shapes, the cure."""
     text, arrays = str(error), [v for v in values if is_array(v)]
     if text.startswith(f"{op}: "):
-        return error
+        return copy.copy(error)  # a new one, for no error can be its own cause
     if len({name_of(v) for v in arrays}) > 1:
         return TypeError(f"{op}: a NumPy array meets a CuPy array. Move one of them, with "
                          '.to("cupy") or .to("numpy")')  # fmt: skip
@@ -43,7 +44,7 @@ def retold(error: Exception, op: str, values: list) -> Exception:
         return ValueError(f"{op}: shapes {shapes} do not broadcast")
     kinds = (ValueError, TypeError, IndexError, OverflowError, NotImplementedError)
     kind = next((kind for kind in kinds if isinstance(error, kind)), None)
-    return kind(f"{op}: {text}") if kind else error
+    return kind(f"{op}: {text}") if kind else copy.copy(error)
 
 
 def edited(t: Tensor, what: str) -> RuntimeError:
@@ -108,7 +109,7 @@ def failed(t: Tensor, x: Tensor, gx: Any, error: Exception) -> Exception:
     """The error of a VJP of t's op, retold: whose it was, and what it gave where that is wrong."""
     who = f"the VJP of {t.op.__name__} for argument {place(t, x)}"
     if isinstance(error, FloatingPointError):  # an op of a recorded VJP found an anomaly
-        return bad_cotangent(t, x) if t.origin else error
+        return bad_cotangent(t, x) if t.origin else copy.copy(error)
     if gx is not None and hasattr(gx, "shape"):
         return ValueError(f"{who} gave shape {gx.shape} for an argument of shape {x.shape}")
     if isinstance(error, AttributeError):

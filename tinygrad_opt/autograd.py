@@ -119,8 +119,7 @@ def primitive(forward: Callable) -> Any:
                 values.append(a)
             y = forward(*values, **kwargs)
         except Exception as error:
-            told = anomaly.retold(error, op.__name__, values)
-            raise told from (None if told is error else error)
+            raise anomaly.retold(error, op.__name__, values) from error
         if type(y) is not np.ndarray:
             y = _result(op, y)
         if needs_grad and op.vjps is not None and _mode.recording:
@@ -278,8 +277,7 @@ def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool
                     if gx.dtype is not data.dtype and gx.dtype != data.dtype:  # promoted by the op
                         gx = gx.astype(data.dtype)
                 except Exception as error:
-                    told = anomaly.failed(t, x, gx, error)
-                    raise told from (None if told is error else error)
+                    raise anomaly.failed(t, x, gx, error) from error
                 if t.origin is not None:
                     anomaly.check_cotangent(t, x, gx)
                 cotangents[x] = cotangents[x] + gx if x in cotangents else gx

@@ -122,7 +122,9 @@ def host(x: Array) -> np.ndarray:
 def check_dtype(dtype: Any) -> np.dtype:
     """`dtype` as a native NumPy dtype. TypeError unless bool, integer or float of 16 to 64 bits."""
     try:
-        native = np.dtype(dtype if dtype is not None else "None").newbyteorder("=")
+        native = np.dtype(dtype if dtype is not None else "None")
+        if not native.isnative:
+            native = native.newbyteorder("=")
     except TypeError as error:
         raise TypeError(f"{dtype!r} is not a dtype; try 'float32' or 'float64'") from error
     if native not in _REAL_DTYPES:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import torch
 
-from op_cases.sample import THEIRS, between, sample, spaced
+from op_cases.sample import ALWAYS, THEIRS, between, sample, spaced
 
 # ---- PyTorch's spellings -------------------------------------------------------------------------
 
@@ -121,9 +121,10 @@ for _op in ("max", "min"):
         sample(_op, _ties, axis=_axis, keepdims=_keep, note="ties")
 sample("norm", _ties * [1, -1, 1, -1], ord=math.inf, axis=1, note="ties")
 sample("norm", _ties * [1, -1, 1, -1], ord=math.inf, note="ties")
-sample(
-    "norm", np.array([[0.0, 0, 0], [1, 0, 2]]), axis=1, note="a zero vector", checks=("float64",)
-)
+for _ord in (1, 1.5, 2, 3, math.inf):
+    sample("norm", np.array([[0.0, 0, 0], [1, 0, -2]]), ord=_ord, axis=1, note="0", checks=ALWAYS)
+sample("std", np.array([[1.0, 1, 1], [1, 2, 4]]), axis=1, note="of constants", checks=ALWAYS)
+sample("logsumexp", np.array([[1.0, -math.inf, 2]]), axis=1, note="of -inf", checks=ALWAYS)
 
 for _zeros in ([[0.0, 2, 3], [4, 5, 6]], [[0.0, 2, 0], [4, 5, 6]], [[0.0, 0, 0], [4, 0, 6]]):
     for _axis in (None, 0, 1, (0, 1)):

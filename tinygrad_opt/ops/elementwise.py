@@ -259,7 +259,7 @@ def where(condition, a, b):
     well: `where(x > 0, sqrt(where(x > 0, x, 1)), 0)`.
     """
     kind = getattr(condition, "dtype", type(condition))
-    if kind is not _BOOL and kind is not bool:
+    if kind is not _BOOL and kind is not bool and kind != _BOOL:
         kind = kind.__name__ if isinstance(kind, type) else kind
         raise TypeError(f"where: the condition is made of bools, not of {kind}; write x > 0")
     return backend.where(condition, a, b)
