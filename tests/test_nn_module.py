@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ def names_of(module):
 
 
 def owned_by_an_optimizer(module):
-    """As an optimizer does it: data and gradients become views into two flat vectors."""
+    """As an optimizer does it: data and gradients become views into two flat vectors, and belong
+    to an owner for as long as it lives (here: as long as the vector of the data)."""
     tensors = module.parameters()
     flat = np.concatenate([t.data.ravel() for t in tensors])
     gradients = np.zeros_like(flat)
@@ -28,7 +30,7 @@ def owned_by_an_optimizer(module):
     for t in tensors:
         part = slice(start, start + t.size)
         t._data, t._grad = flat[part].reshape(t.shape), gradients[part].reshape(t.shape)
-        t.owned = True
+        t.owned = weakref.ref(flat)
         start += t.size
     return flat, gradients
 

@@ -7,6 +7,7 @@
 checks of gradients in `tg.testing`.
 """
 
+import builtins
 import importlib
 from typing import Any
 
@@ -37,5 +38,5 @@ backend.use_environment()
 
 __all__ = [
     "Tensor", "backend", "detect_anomaly", "from_dlpack", "grad", "hvp", "manual_seed", "no_grad",
-    "primitive", "use", *_MODULES, *OPS,
+    "primitive", "use", *_MODULES, *(name for name in OPS if not hasattr(builtins, name)),
 ]  # fmt: skip

@@ -7,6 +7,7 @@ saved.
 """
 
 import copy
+import functools
 import os
 import sys
 import zlib
@@ -36,15 +37,17 @@ def retold(error: Exception, op: str, values: list) -> Exception:
         foreign |= isinstance(v, str) and "ufunc" in text
         if foreign and (v is not None or isinstance(error, (TypeError, AttributeError))):
             return TypeError(f"{op}: cannot take a {type(v).__name__} as argument {n}")
-    if isinstance(error, AttributeError):
-        number = next((type(v).__name__ for v in values if not is_array(v)), "number")
-        return TypeError(f"{op}: wants an array or Tensor, not a {number}")
+    if isinstance(error, AttributeError) and any(error.obj is v for v in values if not is_array(v)):
+        return TypeError(f"{op}: wants an array or Tensor, not a {type(error.obj).__name__}")
     if "broadcast" in text and len(arrays) > 1:
         shapes = " and ".join(str(v.shape) for v in arrays)
         return ValueError(f"{op}: shapes {shapes} do not broadcast")
-    kinds = (ValueError, TypeError, IndexError, OverflowError, NotImplementedError)
-    kind = next((kind for kind in kinds if isinstance(error, kind)), None)
-    return kind(f"{op}: {text}") if kind else copy.copy(error)
+    try:
+        return type(error)(f"{op}: {text}")
+    except TypeError:  # its constructor takes more than a text, as those of NumPy's ufuncs do
+        kinds = (ValueError, TypeError, IndexError)
+        kind = next((kind for kind in kinds if isinstance(error, kind)), None)
+        return kind(f"{op}: {text}") if kind else copy.copy(error)
 
 
 def edited(t: Tensor, what: str) -> RuntimeError:
@@ -62,9 +65,11 @@ def released(t: Tensor) -> RuntimeError:
     )
 
 
-def place(t: Tensor, x: Tensor) -> int:
-    """Which argument of t's op x is, counted from 0."""
-    return next(n for n, a in enumerate(t.inputs) if a is x)
+def place(t: Tensor, vjp: Any) -> int:
+    """Which argument of t's op this VJP is for, counted from 0."""
+    if isinstance(vjp, functools.partial):  # one of an op with any number of arguments
+        return vjp.args[0]
+    return next(n for n, other in enumerate(t.op.vjps) if other is vjp)
 
 
 def no_derivative(op: Any, n: int) -> TypeError:
@@ -99,27 +104,27 @@ def check_saved(t: Tensor) -> None:
             raise edited(t, f"input {n - 1}" if n else "the result")
 
 
-def check_cotangent(t: Tensor, x: Tensor, gx: Any) -> None:
-    """FloatingPointError if the VJP of t's op for its input x gave a NaN or inf."""
+def check_cotangent(t: Tensor, vjp: Any, gx: Any) -> None:
+    """FloatingPointError if this VJP of t's op gave a NaN or inf."""
     if not _finite(gx._data if type(gx) is Tensor else gx):
-        raise bad_cotangent(t, x)
+        raise bad_cotangent(t, vjp)
 
 
-def failed(t: Tensor, x: Tensor, gx: Any, error: Exception) -> Exception:
+def failed(t: Tensor, vjp: Any, x: Tensor, gx: Any, error: Exception) -> Exception:
     """The error of a VJP of t's op, retold: whose it was, and what it gave where that is wrong."""
-    who = f"the VJP of {t.op.__name__} for argument {place(t, x)}"
+    who = f"the VJP of {t.op.__name__} for argument {place(t, vjp)}"
     if isinstance(error, FloatingPointError):  # an op of a recorded VJP found an anomaly
-        return bad_cotangent(t, x) if t.origin else copy.copy(error)
+        return bad_cotangent(t, vjp) if t.origin else copy.copy(error)
     if gx is not None and hasattr(gx, "shape"):
         return ValueError(f"{who} gave shape {gx.shape} for an argument of shape {x.shape}")
-    if isinstance(error, AttributeError):
+    if isinstance(error, AttributeError) and error.obj is gx:
         return TypeError(f"{who} gave a {type(gx).__name__}, not an array ({error})")
     return retold(error, who, [])
 
 
-def bad_cotangent(t: Tensor, x: Tensor) -> FloatingPointError:
+def bad_cotangent(t: Tensor, vjp: Any) -> FloatingPointError:
     return FloatingPointError(
-        f"the VJP of {t.op.__name__} for argument {place(t, x)} made a NaN or inf; the op was "
+        f"the VJP of {t.op.__name__} for argument {place(t, vjp)} made a NaN or inf; the op was "
         f"called at {t.origin[0]}"
     )
 
@@ -132,4 +137,6 @@ def _finite(x: Any) -> bool:
 
 
 def _fingerprint(x: Any) -> int | None:
+    if isinstance(x, tuple):  # a key with index arrays in it
+        return hash(tuple(_fingerprint(part) for part in x))
     return zlib.crc32(host(x).tobytes()) if is_array(x) else None

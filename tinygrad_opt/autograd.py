@@ -50,8 +50,10 @@ class _mode_set(contextlib.ContextDecorator):
         setattr(_mode, self.flag, self.before.pop())
 
     def __call__(self, f):
-        if inspect.isgeneratorfunction(f):
-            raise TypeError(f"{type(self).__name__}: in a generator, write the `with` inside it")
+        if inspect.isgeneratorfunction(f) or inspect.iscoroutinefunction(f):
+            raise TypeError(
+                f"{type(self).__name__}: in a generator or coroutine, write the `with` inside it"
+            )
         return super().__call__(f)
 
     def _recreate_cm(self):  # each call of a decorated function, in whatever thread, has its own
@@ -97,9 +99,11 @@ def primitive(forward: Callable) -> Any:
 
     def lifted(*args, **kwargs):
         if kwargs:
-            for a in kwargs.values():
+            for name, a in kwargs.items():
                 if type(a) is Tensor:  # given by keyword, it is an input like any other
                     return op(*_positional(forward, args, kwargs))
+                if isinstance(a, np.generic):
+                    kwargs[name] = a.item()
         for a in args:
             if type(a) is Tensor:
                 break
@@ -122,7 +126,7 @@ def primitive(forward: Callable) -> Any:
             raise anomaly.retold(error, op.__name__, values) from error
         if type(y) is not np.ndarray:
             y = _result(op, y)
-        if needs_grad and op.vjps is not None and _mode.recording:
+        if needs_grad and op.vjps is not None and y.dtype.kind == "f" and _mode.recording:
             if len(args) > len(op.vjps):
                 _check_rest(op, args)
             if constants:
@@ -190,7 +194,9 @@ def _result(op: Any, y: Any) -> Array:
 def _positional(forward: Callable, args: tuple, kwargs: dict) -> tuple:
     bound = inspect.signature(forward).bind(*args, **kwargs)
     bound.apply_defaults()
-    return bound.args
+    if any(type(a) is Tensor for a in bound.kwargs.values()):
+        raise TypeError(f"{forward.__name__}: a tensor cannot be given to a keyword-only argument")
+    return (*bound.args, *bound.kwargs.values())
 
 
 def _check_rest(op: Any, args: tuple) -> None:
@@ -268,7 +274,7 @@ def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool
         for x, vjp in zip(t.inputs, t.op.vjps):
             if type(x) is Tensor and x._requires_grad:
                 if vjp is None:
-                    raise anomaly.no_derivative(t.op, anomaly.place(t, x))
+                    raise anomaly.no_derivative(t.op, anomaly.place(t, vjp))
                 data, gx = x._data, None
                 try:
                     gx = vjp(g, y, *args, **t.kwargs)
@@ -277,9 +283,9 @@ def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool
                     if gx.dtype is not data.dtype and gx.dtype != data.dtype:  # promoted by the op
                         gx = gx.astype(data.dtype)
                 except Exception as error:
-                    raise anomaly.failed(t, x, gx, error) from error
+                    raise anomaly.failed(t, vjp, x, gx, error) from error
                 if t.origin is not None:
-                    anomaly.check_cotangent(t, x, gx)
+                    anomaly.check_cotangent(t, vjp, gx)
                 cotangents[x] = cotangents[x] + gx if x in cotangents else gx
     return cotangents
 
@@ -299,14 +305,19 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
     """
     order, g = _prepare(self, cotangent)
     cotangents = walk(order, g)
-    for t in order:
-        if t.op is None:
-            if t._grad is None:
-                t._grad = array_module(t._data).array(cotangents[t])
-            else:
-                t._grad += cotangents[t]
-        elif not retain_graph:
-            t.inputs = t.origin = None
+    leaves = [t for t in order if t.op is None]
+    # What can run out of memory comes first: then either all gradients change or none.
+    fresh = [array_module(t._data).array(cotangents[t]) if t._grad is None else None
+             for t in leaves]  # fmt: skip
+    for t, first in zip(leaves, fresh):
+        if first is None:
+            t._grad += cotangents[t]
+        else:
+            t._grad = first
+    if not retain_graph:
+        for t in order:
+            if t.op is not None:
+                t.inputs = t.origin = None
 
 
 Tensor.backward = backward  # type: ignore[method-assign]
@@ -330,7 +341,14 @@ def grad(y: Tensor, xs: Any, cotangent: Any = None, create_graph: bool = False) 
         if not x.requires_grad:
             raise RuntimeError(f"grad: {x!r} does not require a gradient: set requires_grad=True")
     order, g = _prepare(y, cotangent, create_graph)
-    cotangents = walk(order, g, set(targets), create_graph)
+    before, _mode.recording = _mode.recording, create_graph or _mode.recording
+    try:
+        return _grads(walk(order, g, set(targets), create_graph), xs, targets, create_graph)
+    finally:
+        _mode.recording = before
+
+
+def _grads(cotangents: dict, xs: Any, targets: Sequence, create_graph: bool) -> Any:
     grads = []
     for x in targets:
         xp = array_module(x._data)
@@ -350,6 +368,8 @@ def hvp(f: Callable, xs: Sequence, vs: Sequence) -> list[Array]:
     """
     if isinstance(xs, Tensor) or isinstance(vs, Tensor) or len(xs) != len(vs):
         raise ValueError("hvp: xs and vs are two lists of the same length")
+    if len({id(x) for x in xs}) < len(xs):
+        raise ValueError("hvp: xs holds one tensor twice")
     inputs = [x.detach() if isinstance(x, Tensor) and not x.requires_grad else x for x in xs]
     inputs = [x if isinstance(x, Tensor) else Tensor(x) for x in inputs]
     for x in inputs:
@@ -383,7 +403,7 @@ def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[lis
         g = _cotangent_of(y, cotangent)
     if not create_graph:
         return graph_of(y), g
-    return graph_of(y), cotangent if isinstance(cotangent, Tensor) else make_node(g)
+    return graph_of(y), cotangent if isinstance(cotangent, Tensor) else make_node(g + 0)
 
 
 def _cotangent_of(y: Tensor, cotangent: Any) -> Array:

@@ -38,6 +38,9 @@ class Tensor:
         index: when it was made. Inputs are older than results, so that newest first is an order in
             which the walk can go backward.
         written: when `.data` was last assigned, on the same clock (0: never).
+        origin: what the anomaly mode noted of its making, else None.
+        owned: None, or a weak reference to the flat vector of an optimizer that the arrays are
+            views into.
 
     Raises:
         TypeError: data that is no array of real numbers, or an integer tensor with requires_grad.
@@ -47,6 +50,7 @@ class Tensor:
     inputs: Any
     kwargs: dict
     origin: Any
+    owned: Any
 
     __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "kwargs", "index", "written",
                  "origin", "owned")  # fmt: skip
@@ -65,7 +69,7 @@ class Tensor:
         self._requires_grad = bool(requires_grad)
         self.op, self.inputs, self.kwargs = None, (), {}
         self.index, self.written = next_index(), 0
-        self.origin, self.owned = None, False
+        self.origin, self.owned = None, None
 
     def __init_subclass__(cls):
         raise TypeError("Tensor cannot be subclassed: write functions on tensors, or an nn.Module")
@@ -118,7 +122,17 @@ class Tensor:
             )
         if value:
             check_differentiable(self._data)
+        elif self.in_use:
+            raise RuntimeError(
+                "an optimizer holds this tensor and would go on moving it: freeze first, and make "
+                "the optimizer from what is left"
+            )
         self._requires_grad = bool(value)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether an optimizer that is still there holds this tensor in its flat vector."""
+        return self.owned is not None and self.owned() is not None
 
     def _like(self, value: Any, what: str) -> Array:
         """`value` as an array with the shape, dtype and backend of this tensor, or an error."""
@@ -276,7 +290,7 @@ def make_node(data: Array, requires_grad: bool = False, op: Any = None, inputs: 
     t = Tensor.__new__(Tensor)
     t._data, t._grad, t._requires_grad = data, None, requires_grad
     t.op, t.inputs, t.kwargs = op, inputs, kwargs
-    t.index, t.written, t.origin, t.owned = next_index(), 0, None, False
+    t.index, t.written, t.origin, t.owned = next_index(), 0, None, None
     return t
 
 

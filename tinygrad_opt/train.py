@@ -227,7 +227,8 @@ def fit(
             parameters; validation or batches that are not pairs; no batches.
         TypeError: a loss that is not one number; an iterator for several epochs.
 
-    An interrupt (Ctrl-C) passes through and leaves the weights of the last whole step.
+    An interrupt (Ctrl-C) passes through. Between the updates it leaves the weights of the last
+    whole step; in the midst of one, of a large model, a part of them may have moved already.
     """
     epochs = whole("fit: epochs", epochs)
     accumulate = whole("fit: accumulate", accumulate, least=1)

@@ -205,14 +205,14 @@ class Module:
             x = change(t.data)
             if x is t.data:
                 continue
-            if t.owned:
+            if t.in_use:
                 raise RuntimeError(
                     f"{names[0]} belongs to an optimizer, which would go on with the old array: "
                     f"call model.{call} first, and make the optimizer after it"
                 )
             new.append((t, x, None if t.grad is None else change(t.grad)))
         for t, x, grad in new:
-            t._data, t._grad, t.written = x, grad, next_index()
+            t._data, t._grad, t.written, t.owned = x, grad, next_index(), None
         return self
 
     # ---- showing ---------------------------------------------------------------------------------

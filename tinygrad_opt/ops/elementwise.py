@@ -78,7 +78,7 @@ def power(a, p):
 
 def _power_vjp_base(g, y, a, p):
     if isinstance(p, (int, float)):
-        return g * (p * a ** (p - 1)) if p else g * 0
+        return g * (p * a ** (p - 1)) if p else y * 0  # never g * 0: g may be inf
     never = p == 0  # there a ** (p - 1) may be inf, and 0 * inf a NaN
     return where(never, 0, g * p * a ** where(never, 1, p - 1))
 
@@ -117,7 +117,9 @@ sin = _function("sin", lambda g, y, x: g * cos(x), "Sine of x in radians")
 cos: Any = _function("cos", lambda g, y, x: -g * sin(x), "Cosine of x in radians")
 tanh = _function("tanh", lambda g, y, x: g * (1 - y * y), "Hyperbolic tangent")
 abs = _function("abs", lambda g, y, x: g * sign(x), "|x|; the gradient is 0 at 0, NaN at NaN")
-sign: Any = _function("sign", lambda g, y, x: g * 0, "-1, 0 or 1, NaN at NaN; the gradient is 0")
+sign: Any = _function(
+    "sign", lambda g, y, x: where(y == y, y * 0, 0), "-1, 0 or 1, NaN at NaN; the gradient is 0"
+)
 
 
 @primitive
@@ -247,7 +249,7 @@ minimum.defvjp(lambda g, y, a, b: where(a == b, g / 2, where(a > b, 0, g)),
                lambda g, y, a, b: where(a == b, g / 2, where(b > a, 0, g)))  # fmt: skip
 
 
-_BOOL = np.dtype(bool)
+_BOOL, _NUMBERS = np.dtype(bool), (bool, int, float)
 
 
 @primitive
@@ -262,6 +264,8 @@ def where(condition, a, b):
     if kind is not _BOOL and kind is not bool and kind != _BOOL:
         kind = kind.__name__ if isinstance(kind, type) else kind
         raise TypeError(f"where: the condition is made of bools, not of {kind}; write x > 0")
+    if type(a) in _NUMBERS and type(b) in _NUMBERS:
+        a = array_module(condition).asarray(a, dtype=backend.DEFAULT_FLOAT)
     return backend.where(condition, a, b)
 
 

@@ -1,5 +1,6 @@
 """Products of matrices and tensors: where most of the time of a training step goes."""
 
+import math
 import string
 
 from tinygrad_opt.autograd import primitive
@@ -38,6 +39,9 @@ def _matmul_vjp_b(g, y, a, b):
         return g * a if b.ndim == 1 else a.reshape((-1, 1)) * row(g)
     if b.ndim == 1:
         return (a.swapaxes(-1, -2) @ column(g)).reshape((*a.shape[:-2], a.shape[-1]))
+    if b.ndim == 2 and a.ndim > 2:  # one product of all rows, not a sum of one for each matrix
+        rows = math.prod(a.shape[:-1])
+        a, g = a.reshape((rows, a.shape[-1])), g.reshape((rows, g.shape[-1]))
     return a.swapaxes(-1, -2) @ g
 
 

@@ -14,10 +14,10 @@ from tinygrad_opt.ops.shape import (
     beside,
     checked_axis,
     checked_indices,
+    getitem,
     home,
     operand,
     raw_array,
-    take,
 )
 
 # ---- classification ------------------------------------------------------------------------------
@@ -241,4 +241,5 @@ def embedding(indices, weight):
     (D,)."""
     if weight.ndim != 2:
         raise ValueError(f"embedding: the weight is (V, D), not of shape {weight.shape}")
-    return take(weight, checked_indices(indices, len(weight), weight, "embedding", low=0), axis=0)
+    indices = checked_indices(indices, len(weight), weight, "embedding", low=0)
+    return getitem(weight, indices)

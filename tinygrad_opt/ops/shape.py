@@ -292,8 +292,8 @@ scatter.defvjp(lambda g, y, x, key, shape: getitem(g, key))
 def getitem(x, key):
     """x[key] with NumPy's basic and advanced indexing; an element picked twice gets both gradients.
 
-    Indices may be Tensors, arrays or lists of integers or bools. IndexError for those out of range,
-    on CuPy too.
+    Indices may be Tensors, arrays or lists of integers or bools. IndexError for those out of range
+    (CuPy wraps them; `take` checks there too).
     """
     keys = key if isinstance(key, tuple) else (key,)
     return _getitem(x, tuple(_index(k) for k in keys) if _needs_look(keys) else keys)

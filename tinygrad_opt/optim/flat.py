@@ -6,6 +6,7 @@ update is one call on whole vectors (one kernel on a GPU), whatever the number o
 """
 
 import math
+import weakref
 from collections.abc import Iterator, Sequence
 
 from tinygrad_opt.backend import Array, array_module, name_of
@@ -39,7 +40,12 @@ class FlatVector:
         shapes = [t.shape for t in tensors]
         self.data_views = [self.view(self.w, n, shape) for n, shape in enumerate(shapes)]
         self.grad_views = [self.view(self.g, n, shape) for n, shape in enumerate(shapes)]
+        self._self = weakref.ref(self)
         self.gather()
+
+    def __reduce__(self):
+        """Copied or unpickled, it is made anew: the copies of the views would be views no more."""
+        return _rebuilt, (self.tensors, self.slots, self.group)
 
     def view(self, vector: Array, n: int, shape: tuple | None = None) -> Array:
         """The part of `vector` that belongs to the n-th parameter, in its shape."""
@@ -69,7 +75,8 @@ class FlatVector:
             if t._data is not data:
                 self._check_unchanged(t, data)
                 data[...] = t._data
-                t._data, t.owned = data, True
+                t._data = data
+            t.owned = self._self
             if t._grad is not grad:
                 grad[...] = 0 if t._grad is None else t._grad
                 t._grad = grad
@@ -91,3 +98,10 @@ class FlatVector:
         now = next_index()
         for t in self.tensors:
             t.written = now
+
+
+def _rebuilt(tensors: list[Tensor], slots: dict[str, Array], group: int) -> FlatVector:
+    flat = FlatVector(tensors, tuple(slots), group)
+    for name, vector in slots.items():
+        flat.slots[name][...] = vector
+    return flat

@@ -11,7 +11,8 @@ class SGD(Optimizer):
     Args:
         params: tensors, (name, tensor) pairs, or group dicts {"params": [...], "lr": ...}.
         lr: α, the learning rate: weight change per unit of gradient. Turned up, the loss falls
-            faster, until it dangles at α = 2 / (largest curvature) and diverges above.
+            faster, until it dangles (swings without shrinking) at α = 2 / (largest curvature), and
+            diverges above.
         l2: λ of the penalty ½λ|w|², whose gradient λw is added to g.
         check_finite: raise FloatingPointError, with nothing changed, on a NaN or inf gradient.
     """
@@ -35,10 +36,11 @@ class Momentum(Optimizer):
 
     Args:
         params: tensors, (name, tensor) pairs, or group dicts {"params": [...], "mu": ...}.
-        lr: α, the learning rate. Stable up to α · curvature = 2 (1 + μ).
+        lr: α, the learning rate. Stable up to α · curvature = 2 (1 + μ), for "ema" 2 (1 + μ)/(1 -
+        μ).
         mu: μ in [0, 1), the momentum. Turned up, old gradients last longer: valleys are crossed
             faster, and the noise of small batches is amplified by about 1 / (1 - μ).
-        form: which of three letters' meanings. "classical" has α inside the velocity, so that a new
+        form: which of the three meanings of v. "classical" has α inside the velocity, so that a new
             α acts on new gradients alone; "torch" keeps α outside, so that it acts on all that v
             remembers, and equals "classical" while α is constant; "ema" averages instead of summing
             (v is a mean gradient), and equals "torch" at the learning rate α (1 - μ).
@@ -46,8 +48,9 @@ class Momentum(Optimizer):
         check_finite: raise FloatingPointError, with nothing changed, on a NaN or inf gradient.
     """
 
-    slots = ("v",)
+    slots = ("v",)  # the vectors kept beside w, in the order in which the rules take them
 
+    # Rules are functions of arrays, not methods: see Optimizer.__init_subclass__.
     def classical(w, g, v, *, lr, mu):
         v = mu * v - lr * g
         w = w + v

@@ -98,9 +98,21 @@ class Optimizer:
         for w, g, *slots in flat.blocks(BLOCK if flat.backend == "numpy" else flat.size):
             if l2:
                 g = g + l2 * w
+            old = (w, *slots)
             new = self._rule(w, g, *slots, **scalars)
-            for vector, value in zip((w, *slots), new):
+            if type(new) is not tuple or len(new) != len(old) or new[0].dtype != w.dtype:
+                raise self._misfit(new, old)
+            for vector, value in zip(old, new):
                 vector[...] = value
+
+    def _misfit(self, new: Any, old: tuple) -> TypeError:
+        wanted = ", ".join(("w", *self.slots))
+        given = new if isinstance(new, tuple) else (new,)
+        what = ", ".join(f"{getattr(x, 'dtype', type(x).__name__)}" for x in given)
+        return TypeError(
+            f"{self._name}.rule returns the new ({wanted}{',' * (len(old) == 1)}), a tuple of "
+            f"{len(old)} arrays of {old[0].dtype}, not {type(new).__name__} of {what}"
+        )
 
     def zero_grad(self) -> None:
         """Fill every gradient with zeros, for the next `backward()` to add to."""
@@ -125,10 +137,12 @@ class Optimizer:
             value = group[name]
             value = value(self.t) if callable(value) else value
             try:
+                if isinstance(value, (str, bool)):
+                    raise TypeError
                 value = float(value)
             except (TypeError, ValueError):
                 raise TypeError(f"{self._name}: {name} is a number, not {value!r}") from None
-            low, high = RANGES[name]
+            low, high = RANGES.get(name, (-math.inf, math.inf))
             if not low <= value < high:
                 raise ValueError(f"{self._name}: {name} is in [{low:g}, {high:g}), not {value}")
             values[name] = value
@@ -169,6 +183,8 @@ class Optimizer:
         """All that the coming steps depend on besides the weights: t, the hyper-parameters by group
         and the slots by parameter name, as NumPy arrays of the caller's own."""
         groups = [{k: v for k, v in group.items() if k != "params"} for group in self.groups]
+        for group in groups:
+            group["names"] = list(group["names"])
         slots: dict[str, dict[str, Any]] = {}
         for flat in self._flat:
             for n, name in enumerate(self._names(flat)):
@@ -196,8 +212,13 @@ class Optimizer:
 
     def _mismatches(self, state: dict[str, Any]) -> list[str]:
         mine = self.state_dict()
-        if not isinstance(state, dict) or set(state) != set(mine):
-            return [f"the state has the keys {sorted(state)}, not {sorted(mine)}"]
+        if not isinstance(state, dict):
+            return [f"it is a {type(state).__name__}, not the (nested) dict of state_dict()"]
+        if set(state) != set(mine):
+            return [f"it has the keys {sorted(state)}, not {sorted(mine)}"]
+        for key in ("groups", "slots"):
+            if type(state[key]) is not type(mine[key]):
+                return [f"{key} is a {type(state[key]).__name__}"]
         found = [
             f"{key} is {state[key]!r} there and {mine[key]!r} here"
             for key in ("optimizer", "form") if state[key] != mine[key]
