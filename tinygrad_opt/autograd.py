@@ -101,7 +101,8 @@ def primitive(forward: Callable) -> Any:
         if kwargs:
             for name, a in kwargs.items():
                 if type(a) is Tensor:  # given by keyword, it is an input like any other
-                    return op(*_positional(forward, args, kwargs))
+                    args, kwargs = _positional(forward, args, kwargs)
+                    return op(*args, **kwargs)
                 if isinstance(a, np.generic):
                     kwargs[name] = a.item()
         for a in args:
@@ -191,12 +192,12 @@ def _result(op: Any, y: Any) -> Array:
     raise TypeError(f"{op.__name__} gave a {type(y).__name__}: an op gives one array")
 
 
-def _positional(forward: Callable, args: tuple, kwargs: dict) -> tuple:
+def _positional(forward: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     bound = inspect.signature(forward).bind(*args, **kwargs)
     bound.apply_defaults()
     if any(type(a) is Tensor for a in bound.kwargs.values()):
         raise TypeError(f"{forward.__name__}: a tensor cannot be given to a keyword-only argument")
-    return (*bound.args, *bound.kwargs.values())
+    return bound.args, bound.kwargs
 
 
 def _check_rest(op: Any, args: tuple) -> None:

@@ -84,7 +84,7 @@ class Tensor:
     def data(self, value: Any) -> None:
         if value is not self._data:  # `x.data += 1` has written in place before it assigns
             value = self._like(value, "data")
-            if self.owned:  # the array is a view into an optimizer's flat vector
+            if self.in_use:  # the array is a view into an optimizer's flat vector
                 self._data[...] = value
             else:
                 self._data = value
@@ -99,12 +99,12 @@ class Tensor:
         if value is self._grad:
             return
         if value is None:
-            if not self.owned:
+            if not self.in_use:
                 self._grad = None
                 return
             value = array_module(self._data).zeros_like(self._data)
         value = self._like(value, "grad")
-        if self.owned and self._grad is not None:
+        if self.in_use and self._grad is not None:
             self._grad[...] = value
         else:
             self._grad = array_module(value).array(value)
