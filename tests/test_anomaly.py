@@ -109,6 +109,33 @@ def test_anomaly_mode_catches_an_edit_through_a_numpy_alias(victim):
     assert x.grad is None
 
 
+def test_anomaly_mode_catches_an_edit_of_an_index_array():
+    x, rows = leaf([1.0, 2.0, 3.0]), np.array([0, 1])
+    for key in (rows, (rows,)):
+        rows[:] = 0, 1
+        with tg.detect_anomaly():
+            y = x[key].sum()
+        rows[0] = 2
+        with pytest.raises(RuntimeError, match=r"input 1 of getitem .* was edited"):
+            y.backward()
+    assert x.grad is None
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_anomaly_mode_names_the_argument_whose_vjp_failed_where_a_tensor_is_given_twice():
+    @tg.primitive
+    def times(a, b):
+        return a * b
+
+    times.defvjp(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a / 0)
+    x = leaf([1.0, 2.0])
+    with tg.detect_anomaly():
+        y = times(x, x).sum()
+        for create_graph in (False, True):
+            with pytest.raises(FloatingPointError, match="the VJP of times for argument 1 made"):
+                tg.grad(y, x, create_graph=create_graph)
+
+
 def test_a_graph_recorded_in_anomaly_mode_is_checked_wherever_it_is_walked():
     array = np.array([1.0, 2.0])
     x = Tensor(array, requires_grad=True)

@@ -114,6 +114,29 @@ def test_tensors_and_options_may_be_given_by_keyword():
         np.testing.assert_allclose(found, right, rtol=1e-12)
 
 
+def test_a_numpy_scalar_given_by_keyword_does_not_widen_the_result():
+    x = leaf([-1.0, 2.0], "float32")
+    for y in (tg.leaky_relu(x, negative_slope=np.float64(0.5)), tg.elu(x, alpha=np.float64(2))):
+        assert y.dtype == "float32"
+        assert tg.grad(y.sum(), x).dtype == "float32"
+
+
+def test_an_option_that_is_keyword_only_stays_one_and_takes_no_tensor():
+    @tg.primitive
+    def scaled(a, *, scale=1.0):
+        return a * scale
+
+    scaled.defvjp(lambda g, y, a, *, scale=1.0: g * scale)
+    a = leaf([1, 2])
+    for y in (scaled(a, scale=3.0), scaled(a=a, scale=3.0)):
+        assert y.tolist() == [3, 6]
+        assert tg.grad(y.sum(), a).tolist() == [3, 3]
+    with pytest.raises(TypeError, match=r"scaled: a tensor cannot .* keyword-only argument"):
+        scaled(2.0, scale=a)
+    with pytest.raises(TypeError, match=r"scaled: a tensor cannot .* keyword-only argument"):
+        scaled(a, scale=leaf(3))
+
+
 def torch_gradients(f, *xs):
     ts = [torch.tensor(x.numpy(), requires_grad=True) for x in xs]
     return [g.numpy() for g in torch.autograd.grad(f(*ts).sum(), ts)]
@@ -171,6 +194,91 @@ def test_an_op_that_does_not_give_an_array_is_named(result):
         odd(leaf([1.0, 2.0]))
 
 
+class OutOfOrder(ValueError):
+    """A user's own kind of error."""
+
+
+class Numbered(Exception):
+    """One whose constructor takes more than a text."""
+
+    def __init__(self, number, text):
+        super().__init__(number, text)
+
+
+class NumberedIndex(Numbered, IndexError):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (OutOfOrder("sort them"), OutOfOrder, "failing: sort them"),
+        (ZeroDivisionError("by 0"), ZeroDivisionError, "failing: by 0"),
+        (RuntimeError("no luck"), RuntimeError, "failing: no luck"),
+        (NumberedIndex(7, "far"), IndexError, "failing: (7, 'far')"),
+        (Numbered(7, "far"), Numbered, "(7, 'far')"),
+    ],
+)
+def test_an_error_inside_an_op_keeps_its_kind_and_is_told_with_the_op(error, kind, text):
+    @tg.primitive
+    def failing(x):
+        raise error
+
+    with pytest.raises(type(error) if kind is not IndexError else IndexError) as caught:
+        failing(leaf([1.0, 2.0]))
+    assert (type(caught.value), str(caught.value)) == (kind, text)
+    assert caught.value.__cause__ is error
+
+
+def test_a_misspelt_attribute_inside_an_op_is_not_blamed_on_the_argument():
+    @tg.primitive
+    def halved(x, by):
+        return x / np.float128x(by)
+
+    with pytest.raises(AttributeError, match=r"^halved: module 'numpy' has no .*float128x"):
+        halved(leaf([1.0, 2.0]), 2.0)
+
+
+def test_a_misspelt_attribute_inside_a_vjp_is_not_blamed_on_what_it_gave(cube):
+    cube.defvjp(lambda g, y, x: g.summe())
+    with pytest.raises(AttributeError, match=r"VJP of cube for argument 0: .*'summe'"):
+        cube(leaf([1.0])).backward()
+
+
+def test_the_argument_named_is_the_failing_one_also_where_a_tensor_is_given_twice():
+    @tg.primitive
+    def times(a, b):
+        return a * b
+
+    @tg.primitive
+    def total(*arrays):
+        return sum(arrays)
+
+    x = leaf([1.0, 2.0])
+    times.defvjp(lambda g, y, a, b: g * b, lambda g, y, a, b: g[:1])
+    with pytest.raises(ValueError, match=r"VJP of times for argument 1 gave shape \(1,\)"):
+        times(x, x).sum().backward()
+    times.defvjp(lambda g, y, a, b: g * b, None)
+    with pytest.raises(TypeError, match="times has no derivative with respect to argument 1"):
+        times(x, x).sum().backward()
+    total.defvjp_each(lambda n, g, y, *arrays: g[:1] if n == 2 else g)
+    with pytest.raises(ValueError, match=r"VJP of total for argument 2 gave shape \(1,\)"):
+        total(x, x, x).sum().backward()
+
+
+def test_a_result_of_integers_or_bools_is_not_recorded():
+    x = leaf([1.5, 2.5])
+
+    @tg.primitive
+    def rounded(x):
+        return x.astype("int64")
+
+    rounded.defvjp(lambda g, y, x: g)
+    for y in (x.astype("int64"), x.astype(bool), rounded(x)):
+        assert (y.requires_grad, y.op, y.inputs) == (False, None, ())
+    assert x.astype("float32").requires_grad
+
+
 def test_only_the_documented_inputs_are_recorded_never_a_constant_s_gradient():
     x, c = leaf([1, 2]), Tensor([5.0, 6.0], dtype="float64")
     y = (x * c + c).sum()
@@ -208,6 +316,28 @@ def test_a_cotangent_of_another_precision_is_cast_to_that_of_the_result():
     x = leaf([1, 2], "float32")
     (x * x).backward(np.array([3.0, 5.0]))
     assert (x.grad.dtype, x.grad.tolist()) == ("float32", [6, 20])
+
+
+def test_a_backward_that_runs_out_of_memory_changes_no_gradient(monkeypatch):
+    """The first gradient of z needs memory; to that of x, which comes first, it is added."""
+    z, x = leaf([3.0, 4.0]), leaf([1.0, 2.0])
+    x.grad = [10, 10]
+    y = (x * z).sum()
+
+    class Full:
+        def __getattr__(self, name):
+            return getattr(np, name)
+
+        def array(self, *args):
+            raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tg.autograd, "array_module", lambda *arrays: Full())
+        with pytest.raises(MemoryError):
+            y.backward(1.0)
+    assert (x.grad.tolist(), z.grad) == ([10, 10], None)
+    y.backward()  # and the graph is still there
+    assert (x.grad.tolist(), z.grad.tolist()) == ([13, 14], [1, 2])
 
 
 def test_gradients_of_several_backwards_add_up():
@@ -342,6 +472,27 @@ def test_a_cotangent_tensor_with_create_graph_is_differentiated_through():
     assert jvp.tolist() == [15, 84]
 
 
+def test_a_gradient_with_create_graph_is_recorded_under_no_grad_too_and_the_mode_comes_back(cube):
+    x = leaf([1.0, 2.0])
+    y = cube(x).sum()
+    with tg.no_grad():
+        first = tg.grad(y, x, create_graph=True)
+        assert tg.grad(first, x, [1, 10]).tolist() == [6, 120]
+        assert not (x * 2).requires_grad
+        cube.defvjp(lambda g, y, x: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tg.grad(y, x, create_graph=True)
+        assert not (x * 2).requires_grad
+    assert (x * 2).requires_grad
+
+
+def test_a_recorded_gradient_does_not_change_with_the_array_that_was_its_cotangent():
+    x, u = leaf([1.0, 2.0]), np.array([1.0, 10.0])
+    first = tg.grad(x**3, x, cotangent=u, create_graph=True)
+    u[:] = 0
+    assert tg.grad(first.sum(), x).tolist() == [6, 120]
+
+
 def test_the_gradient_of_a_linear_function_is_constant_and_its_own_gradient_zero():
     x = leaf([1.0, 2.0])
     g = tg.grad((3 * x).sum(), x, create_graph=True)
@@ -390,6 +541,12 @@ def test_hvp_keeps_float32_and_the_backend(backend):
     assert (h.dtype, backend.host(h).tolist()) == ("float32", [6, 120])
 
 
+def test_hvp_refuses_one_tensor_twice_for_its_two_blocks_would_be_mixed_up():
+    x = leaf([1.0, 2.0])
+    with pytest.raises(ValueError, match="hvp: xs holds one tensor twice"):
+        tg.hvp(lambda a, b: (a * a * b).sum(), [x, x], [[1.0, 0.0], [0.0, 1.0]])
+
+
 def test_the_hessian_of_a_linear_function_is_zero():
     (h,) = tg.hvp(lambda x: (3 * x).sum(), [leaf([1.0, 2.0])], [[1.0, 1.0]])
     assert h.tolist() == [0, 0]
@@ -430,6 +587,19 @@ def test_no_grad_decorates_functions_nests_and_ends_with_an_exception():
             pass
         assert not (x * 2).requires_grad
     assert (x * 2).requires_grad
+
+
+def test_no_grad_refuses_to_decorate_what_runs_after_the_call_has_returned():
+    async def evaluate():
+        return 1
+
+    def batches():
+        yield 1
+
+    for f in (evaluate, batches):
+        for mode in (tg.no_grad, tg.detect_anomaly):
+            with pytest.raises(TypeError, match="in a generator or coroutine, write the `with` in"):
+                mode()(f)
 
 
 def test_a_backward_under_no_grad_walks_what_was_recorded_outside():

@@ -88,6 +88,17 @@ def test_the_sign_of_nan_is_nan_and_its_slope_is_0(agree):
     agree(tg.sign, [[nan, -3, 0.0, 5]], [nan, -1, 0, 1], [[0, 0, 0, 0]])
 
 
+@quiet
+@pytest.mark.parametrize("f", [tg.sign, lambda x: x**0], ids=["sign", "x ** 0"])
+def test_what_is_flat_passes_nothing_on_even_of_an_infinite_cotangent(backend, dtype, f):
+    """0 * inf would be a NaN; PyTorch writes zeros for both."""
+    x = tg.Tensor(backend.array(np.array([nan, -3, 0, inf], dtype)), requires_grad=True)
+    weights = backend.array(np.array([inf, -inf, nan, inf], dtype))
+    for create_graph in (False, True):
+        g = tg.grad(f(x), x, weights, create_graph)
+        same(backend.host(g.data if create_graph else g), [0, 0, 0, 0], dtype)
+
+
 def test_clip_has_the_slope_1_at_its_bounds(agree):
     """autograd has 0 there, JAX 0.5."""
     agree(

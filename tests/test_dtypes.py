@@ -61,6 +61,15 @@ def test_float32_stays_float32_through_mean_max_maximum_and_where(backend, f):
     assert tg.grad(y, x, weights, create_graph=True).dtype == "float32"
 
 
+def test_a_choice_between_two_python_numbers_is_float32(backend):
+    """NumPy has float64 or int64."""
+    mask = backend.array(np.array([True, False]))
+    for a, b in ((1.0, 0.0), (1, 0), (1.0, True), (False, 2)):
+        y = tg.where(tg.Tensor(mask), a, b)
+        assert (y.dtype, backend.host(y.data).tolist()) == ("float32", [float(a), float(b)])
+        assert tg.where(mask, a, b).dtype == "float32"
+
+
 def test_tensors_of_two_precisions_promote_and_each_gradient_comes_back_in_its_own(backend):
     """DeZero raises; a gradient left in float64 would break the float32 weight's update."""
     narrow = tg.Tensor(backend.array(np.array([1.5, 2], "float32")), requires_grad=True)

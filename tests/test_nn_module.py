@@ -430,6 +430,17 @@ def test_a_model_that_an_optimizer_holds_is_not_moved():
     assert net.to("numpy").astype("float32") is net  # nothing to do is no mistake
 
 
+def test_a_model_whose_optimizer_is_gone_moves_freely_again():
+    net = Net()
+    optimizer = tg.optim.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(RuntimeError, match="belongs to an optimizer"):
+        net.astype("float64")
+    del optimizer
+    net.astype("float64")
+    assert all(t.dtype == "float64" for t in net.parameters())
+    assert all(t.owned is None for t in net.parameters())
+
+
 def test_a_graph_from_before_the_move_is_not_walked_with_the_new_arrays():
     net = nn.Linear(2, 2)
     loss = (net([[1.0, 2.0]]) ** 2).sum()

@@ -1,6 +1,7 @@
 """The package as a whole: what importing it costs, who imports whom, what an install brings."""
 
 import ast
+import builtins
 import functools
 import importlib.metadata
 import json
@@ -184,6 +185,34 @@ print(json.dumps([asked, sorted({name.partition(".")[0] for name in sys.modules}
     assert asked == []
     assert set(loaded).isdisjoint(OPTIONAL)
     assert "numpy" in loaded
+
+
+def test_a_star_import_brings_every_op_but_hides_no_builtin():
+    names: dict = {}
+    exec("from tinygrad_opt import *", names)
+    assert {"Tensor", "exp", "matmul", "cross_entropy", "nn", "optim"} <= set(names)
+    assert {name for name in dir(builtins) if not name.startswith("_")}.isdisjoint(names)
+    hidden = set(tinygrad_opt.ops.OPS) - set(names)
+    assert hidden == {"abs", "max", "min", "sum"}
+
+
+def test_the_package_is_found_also_in_the_folder_above_a_checkout_of_its_name(tmp_path):
+    """There the checkout's folder looks like an empty namespace package. That is found before an
+    import hook is asked, but a real package anywhere on the path goes before it."""
+    checkout = tmp_path / "tinygrad_opt"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, checkout / "tinygrad_opt", ignore=ignore)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, checkout)
+    code = "import sys; from setuptools import build_meta; build_meta.build_editable(sys.argv[1])"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    built = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=300)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (path_file,) = (n for n in archive.namelist() if n.startswith("__editable__"))
+        assert path_file.endswith(".pth")
+        assert Path(archive.read(path_file).decode().strip()) == checkout
 
 
 def test_the_version_is_the_installed_one():

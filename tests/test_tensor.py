@@ -134,6 +134,31 @@ def test_what_does_not_fit_is_not_assigned(slot, value, error, message):
     assert (x.tolist(), x.grad.tolist()) == ([1, 2], [3, 4])
 
 
+def test_a_tensor_that_an_optimizer_holds_is_not_frozen_under_it():
+    x = leaf([1.0, 2.0])
+    optimizer = tg.optim.SGD([x], lr=0.1)
+    assert x.in_use
+    with pytest.raises(RuntimeError, match=r"an optimizer holds this tensor .* freeze first"):
+        x.requires_grad = False
+    assert x.requires_grad
+    del optimizer
+    assert not x.in_use
+    x.requires_grad = False
+    assert not x.requires_grad
+
+
+def test_an_optimizer_that_is_gone_lets_its_tensors_go():
+    x = leaf([1.0, 2.0])
+    optimizer = tg.optim.SGD([x], lr=0.1)
+    data = x.data
+    x.data, x.grad = np.array([3.0, 4.0], "float32"), None
+    assert (x.data is data, x.grad.tolist()) == (True, [0, 0])  # its views stay in place
+    del optimizer
+    new = np.array([5.0, 6.0], "float32")
+    x.data, x.grad = new, None
+    assert (x.data is new, x.grad) == (True, None)
+
+
 def test_detach_shares_the_data_and_knows_nothing_of_the_graph(backend):
     x = Tensor(backend.array(np.array([1.0, 2.0])), requires_grad=True)
     y = (x * 2).detach()

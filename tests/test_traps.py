@@ -6,6 +6,7 @@ go through `backward()` into the leaves, and the rest is about graphs, memory, s
 
 import gc
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -343,6 +344,21 @@ def test_broadcast_to_may_add_axes():
     g = rng.standard_normal((4, 2, 3)).astype("float32")
     x.broadcast_to((4, 2, 3)).backward(g)
     np.testing.assert_allclose(x.grad, g.sum(axis=(0, 2))[:, None], rtol=1e-6)
+
+
+def test_the_gradient_of_a_weight_under_a_stack_takes_no_matrix_for_each_of_the_stack():
+    """Summed afterwards, 512 of them would be 8 MB here, and 512 small products slow."""
+    x, w = tg.Tensor(np.ones((512, 2, 64), "float32")), leaf(np.ones((64, 64)))
+    y = x @ w
+    g = np.ones(y.shape, "float32")
+    tracemalloc.start()
+    try:
+        y.backward(g)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20
+    assert (w.grad == 1024).all()
 
 
 MATRICES = [
