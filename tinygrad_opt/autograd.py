@@ -22,7 +22,7 @@ import numpy as np
 
 from tinygrad_opt import anomaly, backend
 from tinygrad_opt.backend import Array, array_module
-from tinygrad_opt.tensor import Tensor, make_node
+from tinygrad_opt.tensor import Tensor, make_node, next_index
 
 # ---- modes ---------------------------------------------------------------------------------------
 
@@ -310,11 +310,13 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
     # What can run out of memory comes first: then either all gradients change or none.
     fresh = [array_module(t._data).array(cotangents[t]) if t._grad is None else None
              for t in leaves]  # fmt: skip
+    now = next_index()
     for t, first in zip(leaves, fresh):
         if first is None:
             t._grad += cotangents[t]
         else:
             t._grad = first
+        t.graded = now
     if not retain_graph:
         for t in order:
             if t.op is not None:

@@ -38,6 +38,7 @@ class Tensor:
         index: when it was made. Inputs are older than results, so that newest first is an order in
             which the walk can go backward.
         written: when `.data` was last assigned, on the same clock (0: never).
+        graded: when `.grad` last changed, by a `backward()` or an assignment (0: never).
         origin: what the anomaly mode noted of its making, else None.
         owned: None, or a weak reference to the flat vector of an optimizer that the arrays are
             views into.
@@ -53,7 +54,7 @@ class Tensor:
     owned: Any
 
     __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "kwargs", "index", "written",
-                 "origin", "owned")  # fmt: skip
+                 "graded", "origin", "owned")  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
         if isinstance(data, Tensor):
@@ -68,7 +69,7 @@ class Tensor:
         self._grad: Array | None = None
         self._requires_grad = bool(requires_grad)
         self.op, self.inputs, self.kwargs = None, (), {}
-        self.index, self.written = next_index(), 0
+        self.index, self.written, self.graded = next_index(), 0, 0
         self.origin, self.owned = None, None
 
     def __init_subclass__(cls):
@@ -96,7 +97,8 @@ class Tensor:
 
     @grad.setter
     def grad(self, value: Any) -> None:
-        if value is self._grad:
+        if value is self._grad:  # `x.grad *= 2` has written in place before it assigns
+            self.graded = next_index()
             return
         if value is None:
             if not self.in_use:
@@ -108,6 +110,7 @@ class Tensor:
             self._grad[...] = value
         else:
             self._grad = array_module(value).array(value)
+        self.graded = next_index()
 
     @property
     def requires_grad(self) -> bool:
@@ -290,7 +293,7 @@ def make_node(data: Array, requires_grad: bool = False, op: Any = None, inputs: 
     t = Tensor.__new__(Tensor)
     t._data, t._grad, t._requires_grad = data, None, requires_grad
     t.op, t.inputs, t.kwargs = op, inputs, kwargs
-    t.index, t.written, t.origin, t.owned = next_index(), 0, None, None
+    t.index, t.written, t.graded, t.origin, t.owned = next_index(), 0, 0, None, None
     return t
 
 
