@@ -58,9 +58,9 @@ def check_fields(self: Any) -> None:
     """Make plain numbers of a dataclass' arguments, each checked as its annotation says."""
     for f in dataclasses.fields(self):
         if f.init:
-            (check,) = f.type.__metadata__  # type: ignore[union-attr]
-            value = check(f"{type(self).__name__}: {f.name}", getattr(self, f.name))
-            object.__setattr__(self, f.name, value)
+            for check in getattr(f.type, "__metadata__", ()):
+                value = check(f"{type(self).__name__}: {f.name}", getattr(self, f.name))
+                object.__setattr__(self, f.name, value)
 
 
 # ---- the base ------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ class warmup(Schedule):
         return self._then(t)
 
     def _then(self, t: int) -> float:
-        return float(self.then(t)) if callable(self.then) else self.then
+        return self.then(t) if callable(self.then) else self.then
 
     def observe(self, loss: Any) -> None:
         """Passed on to the schedule in `then`."""
