@@ -7,7 +7,8 @@ update is one call on whole vectors (one kernel on a GPU), whatever the number o
 
 import math
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from tinygrad_opt.backend import Array, array_module, name_of
 from tinygrad_opt.tensor import Tensor, next_index
@@ -21,14 +22,16 @@ class FlatVector:
     Attributes:
         w, g: the weights and gradients, 1-D arrays of `size` elements (0 between the parameters).
         slots: the vectors that an optimizer keeps beside them, by name, of the same length.
-        tensors: the parameters, in order, each at its offset.
+        loose: what it keeps in other shapes than the parameters', a dict of arrays for each.
+        tensors, names: the parameters, in order, each at its offset.
         group: the index of the group that they are of.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], slots: Sequence[str], group: int = 0):
+    def __init__(self, tensors: Sequence[Tensor], names: Sequence[str], group: int = 0):
         self.group = group
         first = tensors[0]._data
-        self.tensors, self.dtype, self.backend = list(tensors), first.dtype, name_of(first)
+        self.tensors, self.names = list(tensors), list(names)
+        self.dtype, self.backend = first.dtype, name_of(first)
         self.offsets, end = [], 0
         for t in tensors:
             self.offsets.append(end)
@@ -36,7 +39,9 @@ class FlatVector:
         self.size = end
         xp = array_module(first)
         self.w, self.g = xp.zeros(end, self.dtype), xp.zeros(end, self.dtype)
-        self.slots = {name: xp.zeros(end, self.dtype) for name in slots}
+        self.slots: dict[str, Array] = {}
+        self.loose: list[dict[str, Array]] = [{} for _ in tensors]
+        self._scratch: Array = None
         shapes = [t.shape for t in tensors]
         self.data_views = [self.view(self.w, n, shape) for n, shape in enumerate(shapes)]
         self.grad_views = [self.view(self.g, n, shape) for n, shape in enumerate(shapes)]
@@ -45,7 +50,14 @@ class FlatVector:
 
     def __reduce__(self):
         """Copied or unpickled, it is made anew: the copies of the views would be views no more."""
-        return _rebuilt, (self.tensors, self.slots, self.group)
+        return _rebuilt, (self.tensors, self.names, self.group, self.slots, self.loose)
+
+    def add_slot(self, name: str, value: float = 0.0) -> None:
+        """A new vector beside w, with `value` wherever there is a weight."""
+        vector = self.slots[name] = array_module(self.w).zeros(self.size, self.dtype)
+        if value:
+            for n in range(len(self.tensors)):
+                self.view(vector, n)[...] = value
 
     def view(self, vector: Array, n: int, shape: tuple | None = None) -> Array:
         """The part of `vector` that belongs to the n-th parameter, in its shape."""
@@ -53,17 +65,16 @@ class FlatVector:
         start = self.offsets[n]
         return vector[start : start + math.prod(shape)].reshape(shape)
 
-    def __contains__(self, tensor: Tensor) -> bool:
-        return any(t is tensor for t in self.tensors)
+    def state_of(self, n: int) -> dict[str, Array]:
+        """The slots of the n-th parameter, by name: arrays that can be written to."""
+        return {name: self.view(vector, n) for name, vector in self.slots.items()} | self.loose[n]
 
-    def blocks(self, length: int) -> Iterator[tuple[Array, ...]]:
-        """(w, g, slots...) a block of `length` elements at a time."""
-        vectors = (self.w, self.g, *self.slots.values())
-        if self.size <= length:
-            yield vectors
-            return
-        for start in range(0, self.size, length):
-            yield tuple(vector[start : start + length] for vector in vectors)
+    def scratch(self) -> Array:
+        """A copy of g that transforms may change."""
+        if self._scratch is None:
+            self._scratch = array_module(self.g).empty_like(self.g)
+        self._scratch[...] = self.g
+        return self._scratch
 
     def gather(self) -> None:
         """Make every parameter a view into w and g, whoever has moved it since.
@@ -99,9 +110,23 @@ class FlatVector:
         for t in self.tensors:
             t.written = now
 
+    @property
+    def graded(self) -> int:
+        """When a gradient of any of them last changed, on the clock of tensors."""
+        return max(t.graded for t in self.tensors)
 
-def _rebuilt(tensors: list[Tensor], slots: dict[str, Array], group: int) -> FlatVector:
-    flat = FlatVector(tensors, tuple(slots), group)
-    for name, vector in slots.items():
-        flat.slots[name][...] = vector
+
+def flat_vectors(tensors: Iterable[Tensor], names: Iterable[str], group: int) -> list[FlatVector]:
+    """One flat vector for each dtype and backend among the tensors of a group."""
+    kinds: dict[tuple, list[tuple[Tensor, str]]] = {}
+    for t, name in zip(tensors, names):
+        kinds.setdefault((t.dtype, name_of(t._data)), []).append((t, name))
+    make: Callable[..., Any] = FlatVector
+    return [make(*zip(*same), group) for same in kinds.values()]
+
+
+def _rebuilt(tensors: list[Tensor], names: list[str], group: int, slots: dict[str, Array],
+             loose: list[dict[str, Array]]) -> FlatVector:  # fmt: skip
+    flat = FlatVector(tensors, names, group)
+    flat.slots, flat.loose = slots, loose
     return flat

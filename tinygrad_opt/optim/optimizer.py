@@ -1,152 +1,318 @@
 """What all optimizers share: groups, the flat vectors, and the life of a step around the rule.
 
-A subclass gives the slots' names and the rule, a straight line from (w, g, slots...) and the
-scalars to the new (w, slots...); `rules` holds variants by name. It never loops, branches, mutates,
-or touches `.grad`: the same lines run on NumPy and on CuPy, and on any part of the vector.
+A subclass gives the rule, a straight line from (w, g, slots...) and the scalars to the new (w,
+slots...); `rules` holds variants by name. `rule.py` tells what a rule may say, and how it is read.
 """
 
 import contextlib
-import difflib
-import inspect
+import functools
 import math
-from collections.abc import Callable, Iterable
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
+from tinygrad_opt.backend import Array, array_module
+from tinygrad_opt.optim import compiled, cuda, latex, state
+from tinygrad_opt.optim.atomic import uninterrupted
+from tinygrad_opt.optim.explain import Explanations
+from tinygrad_opt.optim.flat import FlatVector, flat_vectors
+from tinygrad_opt.optim.groups import checked_groups, nearest
+from tinygrad_opt.optim.rule import Rule
+from tinygrad_opt.optim.transforms import Transform
+from tinygrad_opt.tensor import next_index
 
-from tinygrad_opt import backend
-from tinygrad_opt.backend import array_module
-from tinygrad_opt.optim.flat import FlatVector
-from tinygrad_opt.tensor import Tensor
+_BELOW_ONE, _NOT_NEGATIVE, _ANY = (0.0, 1.0), (0.0, math.inf), (-math.inf, math.inf)
+RANGES = {  # low ≤ value < high; a class adds its own names in `ranges`
+    "lr": _NOT_NEGATIVE, "eps": _NOT_NEGATIVE, "l2": _NOT_NEGATIVE, "weight_decay": _NOT_NEGATIVE,
+    "mu": _BELOW_ONE, "rho": _BELOW_ONE, "beta": _BELOW_ONE, "beta1": _BELOW_ONE,
+    "beta2": _BELOW_ONE,
+}  # fmt: skip
 
-BLOCK = 65536  # elements of each vector at a time: what a rule makes of them stays in the cache
 
-RANGES = {"lr": (0.0, math.inf), "mu": (0.0, 1.0), "l2": (0.0, math.inf)}  # low ≤ value < high
+@Rule
+def coupled(w, g, *, l2):
+    g = g + l2 * w
+    return (g,)
 
 
 class Optimizer:
     """The base of every optimizer; see the subclasses for what to call.
 
+    Args:
+        params: tensors, (name, tensor) pairs, or group dicts {"params": [...], "lr": ...}.
+        hyper: the hyper-parameters by name: numbers, or schedules (functions of the number of steps
+            taken, 0 first). A group dict may override each.
+        form: which of `rules`, where there are several.
+        l2: λ of the penalty ½λ|w|², whose gradient λw is added to g (torch's `weight_decay`).
+        transforms: what is done to a copy of the gradient before the rule sees it, in order.
+        check_finite: raise FloatingPointError, with nothing changed, on a NaN or inf gradient.
+
     Attributes:
         t: the number of steps taken.
         groups: one dict a group, with "params" (the tensors), "names" and the hyper-parameters,
-            which may be edited: numbers, or schedules (functions of the number of steps taken, 0
-            first).
+            which may be edited.
+        transforms, check_finite: as given; they may be changed between steps.
+
+    Raises:
+        TypeError, ValueError: parameters that are no leaves, none at all or twice; an unknown
+            keyword, form or group key; a hyper-parameter out of its range; parameters in half
+            precision where the rule squares gradients.
     """
 
-    slots: ClassVar[tuple[str, ...]] = ()
-    rule: ClassVar[Callable]
-    rules: ClassVar[dict[str, Callable]] = {}
+    slots: ClassVar[tuple[str, ...]] = ()  # of the default rule; the rules' arguments decide
+    rule: ClassVar[Any]
+    rules: ClassVar[dict[str, Any]] = {}
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {}
+    initial: ClassVar[dict[str, str]] = {}  # slot: the hyper-parameter that it is filled with
+    elementwise: ClassVar[bool] = True  # False: the rules are over whole tensors, one at a time
 
-    def __init_subclass__(cls) -> None:
-        """Rules are functions of arrays, not methods: `Momentum.rule(w, g, v, lr=0.1, mu=0.9)`."""
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """The rules of a new class are read and checked as the class is defined."""
+        super().__init_subclass__(**keywords)
+        read: dict[Any, Rule] = {}
+        for function in (vars(cls).get("rule"), *vars(cls).get("rules", {}).values()):
+            if isinstance(function, staticmethod):
+                function = function.__func__
+            if isinstance(function, types.FunctionType) and function not in read:
+                read[function] = cls._read(function)
         for name, member in list(vars(cls).items()):
-            if member is vars(cls).get("rule") or member in cls.rules.values():
-                setattr(cls, name, staticmethod(member))
+            if isinstance(member, (types.FunctionType, staticmethod)):
+                function = getattr(member, "__func__", member)
+                if function in read:
+                    setattr(cls, name, read[function])
+        if "rules" in vars(cls):
+            cls.rules = {name: read.get(f, f) for name, f in cls.rules.items()}
+        if "rule" in vars(cls):
+            if "slots" in vars(cls) and cls.slots != cls.rule.arrays[2:]:
+                raise TypeError(f"{cls.__name__}: slots are {cls.slots}, and the rule takes "
+                                f"{cls.rule.arrays[2:]} after w and g")  # fmt: skip
+            cls.slots = cls.rule.arrays[2:]
 
-    def __init__(self, params: Any, hyper: dict[str, Any], form: str | None = None, l2: Any = 0.0,
-                 check_finite: bool = True):  # fmt: skip
+    @classmethod
+    def _read(cls, function: types.FunctionType) -> Rule:
+        rule = Rule(function, cls.elementwise)
+        if rule.arrays[:2] != ("w", "g"):
+            raise TypeError(
+                f"rule {rule.name}: a rule takes w, g and then its slots, not "
+                f"{', '.join(rule.arrays) or 'nothing'}"
+            )
+        wanted = ("w", *rule.arrays[2:])
+        if rule.results != wanted:
+            raise TypeError(
+                f"rule {rule.name}: a rule returns the new {', '.join(wanted)}, in this order, not "
+                f"{', '.join(rule.results)}"
+            )
+        return rule
+
+    def __init__(self, params: Any, hyper: Mapping[str, Any], *, form: str | None = None,
+                 l2: Any = 0.0, transforms: Sequence[Transform] = (), check_finite: bool = True,
+                 **unknown: Any):  # fmt: skip
+        name = type(self).__name__
+        if unknown:
+            word = next(iter(unknown))
+            known = [*hyper, "l2", "transforms", "check_finite"]
+            raise TypeError(f"{name}: unknown keyword {word!r}{nearest(word, known)}")
+        if form is not None and form not in self.rules:
+            raise ValueError(f"{name}: unknown form {form!r}{nearest(form, self.rules)}")
         self.form, self.check_finite, self.t = form, check_finite, 0
-        self._name = type(self).__name__
-        if form is None:
-            self._rule = type(self).rule
-        elif form in self.rules:
-            self._rule = self.rules[form]
-        else:
-            known = _nearest(form, self.rules)
-            raise ValueError(f"{type(self).__name__}: unknown form {form!r}{known}")
-        keywords = inspect.signature(self._rule).parameters.values()
-        self._scalar_names = (
-            "l2", *(p.name for p in keywords if p.kind is p.KEYWORD_ONLY and p.name != "t")
-        )  # fmt: skip
-        self.groups = _groups(type(self).__name__, params, {**hyper, "l2": l2})
+        self.transforms = _checked_transforms(name, transforms)
+        self.groups = checked_groups(name, params, {**hyper, "l2": l2})
+        now = [self._scalars(group) for group in self.groups]
         for group in self.groups:
-            self._scalars(group)
-        self._flat = [
-            flat
-            for n, group in enumerate(self.groups)
-            for flat in _flat_vectors(group["params"], self.slots, n)
-        ]
+            for parameter, t in zip(group["names"], group["params"]):
+                self._check_parameter(parameter, t)
+        carried = {k: v for rule in self._rules() for k, v in rule.carried.items()}
+        self._carried = [dict(carried) for _ in self.groups]
+        self._flat = [flat for n, group in enumerate(self.groups)
+                      for flat in flat_vectors(group["params"], group["names"], n)]  # fmt: skip
+        for flat in self._flat:
+            self._make_slots(flat, now[flat.group])
+        self._explained = Explanations()
+        self._stepped = 0  # when, on the clock of tensors; 0 when the next gradient is under way
+        self._after: list[Callable[[], None]] = []  # what wrappers do as a part of each update
 
-    # ---- a step ---
+    # ---- which rule --------------------------------------------------------
+
+    def _rule_for(self, shape: tuple[int, ...]) -> Rule:
+        """The rule that updates a parameter of this shape."""
+        return self.rule if self.form is None else self.rules[self.form]
+
+    def _rules(self) -> list[Rule]:
+        return list(dict.fromkeys(
+            self._rule_for(t.shape) for group in self.groups for t in group["params"]
+        ))  # fmt: skip
+
+    def _explain_note(self, flat: FlatVector, n: int, place: tuple[int, ...]) -> Any:
+        """A line more for the explanation of one weight: a function of how numbers are shown."""
+        return None
+
+    def _make_slots(self, flat: FlatVector, values: dict[str, float]) -> None:
+        """Room for what the rule remembers."""
+        for slot in self._rule_for(flat.tensors[0].shape).arrays[2:]:
+            flat.add_slot(slot, values[self.initial[slot]] if slot in self.initial else 0.0)
+
+    def _check_parameter(self, name: str, t: Any) -> None:
+        rule = self._rule_for(t.shape)
+        squares = "**2" in rule.text.replace(" ", "") or "np.square" in rule.text
+        if t.dtype.itemsize < 4 and (squares or "eps" in rule.scalars):
+            raise TypeError(
+                f"{type(self).__name__}: parameter {name!r} is {t.dtype}, in which squared "
+                'gradients and ε are rounded to 0, and one step gives NaN: model.astype("float32")'
+            )
+
+    # ---- a step ------------------------------------------------------------
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter from its gradient; with a `closure` that computes the loss and its
         gradient anew, call that first and return its loss.
 
+        A parameter that the loss did not reach has the gradient 0: a velocity coasts on.
+
         Raises FloatingPointError for a NaN or inf gradient and ValueError for a hyper-parameter
-        that left its range; the parameters, the slots and t are as before then.
+        that left its range; the parameters, the slots and t are as before then. An interrupt
+        (Ctrl-C) during the update waits for its end.
         """
         loss = None
         if closure is not None:
             with self.look_ahead():
                 loss = closure()
         scalars = [self._scalars(group) for group in self.groups]
-        for flat in self._flat:
-            flat.gather()
-            if self.check_finite:
-                self._check_finite(flat)
-        for flat in self._flat:
-            self._update(flat, *scalars[flat.group])
-            flat.stamp()
-        self.t += 1
+        gradients = self._gradients()
+        if self._explained:
+            self._explained.keep(self, gradients, scalars)
+        with uninterrupted():
+            self._update(gradients, scalars)
+            self._finish()
         return loss
 
-    def _update(self, flat: FlatVector, l2: float, scalars: dict[str, float]) -> None:
-        """The rule over one flat vector, a block at a time: in blocks that fit the cache, the many
-        temporaries of plain NumPy cost a fraction of what they cost in memory."""
-        for w, g, *slots in flat.blocks(BLOCK if flat.backend == "numpy" else flat.size):
-            if l2:
-                g = g + l2 * w
-            old = (w, *slots)
-            new = self._rule(w, g, *slots, **scalars)
-            if type(new) is not tuple or len(new) != len(old) or new[0].dtype != w.dtype:
-                raise self._misfit(new, old)
-            for vector, value in zip(old, new):
-                vector[...] = value
+    def _gradients(self) -> list[Array]:
+        """The gradient of each flat vector as the rule is to see it: checked, then transformed."""
+        for flat in self._flat:
+            flat.gather()
+        if self.check_finite:
+            for flat in self._flat:
+                self._check_finite(flat)
+        if not self.transforms:
+            return [flat.g for flat in self._flat]
+        parts = [_Part(flat) for flat in self._flat]
+        for transform in self.transforms:
+            transform(parts, self.t)
+        return [part.g for part in parts]
 
-    def _misfit(self, new: Any, old: tuple) -> TypeError:
-        wanted = ", ".join(("w", *self.slots))
-        given = new if isinstance(new, tuple) else (new,)
-        what = ", ".join(f"{getattr(x, 'dtype', type(x).__name__)}" for x in given)
-        return TypeError(
-            f"{self._name}.rule returns the new ({wanted}{',' * (len(old) == 1)}), a tuple of "
-            f"{len(old)} arrays of {old[0].dtype}, not {type(new).__name__} of {what}"
-        )
+    def _update(self, gradients: Sequence[Array], scalars: Sequence[dict[str, float]]) -> None:
+        for flat, g in zip(self._flat, gradients):
+            carried = self._apply(flat, g, scalars[flat.group])
+            self._carried[flat.group].update(carried)
+
+    def _finish(self) -> None:
+        for flat in self._flat:
+            flat.stamp()
+        self.t += 1
+        for act in self._after:
+            act()
+        self._stepped = next_index()
+
+    def _apply(self, flat: FlatVector, g: Array, values: dict[str, float]) -> dict[str, float]:
+        """The rule over one flat vector, in place; what its scalars carry over comes back."""
+        rule, given = self._read_with(self._rule_for(flat.tensors[0].shape), flat, values)
+        return run(rule, [flat.w, g, *flat.slots.values()], given)
+
+    def _read_with(
+        self, rule: Rule, flat: FlatVector, values: Mapping[str, float]
+    ) -> tuple[Rule, dict[str, float]]:
+        """The rule, behind the line for `l2` if that is in use, and the scalars that it takes."""
+        if values["l2"]:
+            rule = _with_l2(rule)
+        known = {**values, **self._carried[flat.group], "t": self.t + 1}
+        return rule, {name: known[name] for name in rule.scalars}
 
     def zero_grad(self) -> None:
         """Fill every gradient with zeros, for the next `backward()` to add to."""
         for flat in self._flat:
             flat.gather()
             flat.g.fill(0)
+        self._stepped = 0
+
+    def compile(self) -> "Optimizer":
+        """Compile the rule now instead of when it pays (see `compiled.py`), and give `self` back.
+
+        The numbers stay the same to the last bit. RuntimeError where Numba is not installed, or the
+        rule is not elementwise; nothing is to be compiled on a GPU, where each rule is a kernel.
+        """
+        for flat, values in zip(self._flat, map(self._scalars, self.groups)):
+            if flat.backend == "numpy":
+                rule, _ = self._read_with(self._rule_for(flat.tensors[0].shape), flat, values)
+                compiled.loop(rule, flat.dtype).compile()
+        return self
+
+    # ---- where the gradient is taken ---------------------------------------
 
     def look_ahead(self) -> contextlib.AbstractContextManager:
         """Where the gradient is to be taken: inside, the weights stand at the point that this rule
         asks for. For most, and this one, that is where they are."""
         return contextlib.nullcontext()
 
+    @contextlib.contextmanager
+    def _standing_at(self, point: Callable[[FlatVector], Array]) -> Iterator[None]:
+        """Inside, the weights of each flat vector are `point(flat)`; then what they were, to the
+        bit."""
+        for flat in self._flat:
+            flat.gather()
+        there = [point(flat) for flat in self._flat]  # what can fail comes before any weight moves
+        here = [flat.w.copy() for flat in self._flat]
+        try:
+            self._move(there)
+            entered = next_index()
+            yield
+            edited = [name for flat in self._flat for name, t in zip(flat.names, flat.tensors)
+                      if t.written > entered]  # fmt: skip
+            if edited:
+                raise RuntimeError(
+                    f"{edited[0]} was assigned inside look_ahead(), where the weights stand for "
+                    "the gradient's sake alone: they are put back at its end. Assign outside of it"
+                )
+        finally:
+            with uninterrupted():
+                self._move(here)
+
+    def _move(self, places: Sequence[Array]) -> None:
+        for flat, place in zip(self._flat, places):
+            flat.gather()
+            flat.w[...] = place
+            flat.stamp()
+
     # ---- hyper-parameters --------------------------------------------------
 
-    def _scalars(self, group: dict[str, Any]) -> tuple[float, dict[str, float]]:
-        """The l2 and the keywords of the rule for the coming step: schedules asked, ranges checked.
+    def _scalars(self, group: Mapping[str, Any]) -> dict[str, float]:
+        """The hyper-parameters for the coming step: schedules asked, ranges checked.
 
         As Python floats, which take on the dtype of the arrays they meet.
         """
         values: dict[str, float] = {}
-        for name in self._scalar_names:
-            value = group[name]
-            value = value(self.t) if callable(value) else value
-            try:
-                if isinstance(value, (str, bool)):
-                    raise TypeError
-                value = float(value)
-            except (TypeError, ValueError):
-                raise TypeError(f"{self._name}: {name} is a number, not {value!r}") from None
-            low, high = RANGES.get(name, (-math.inf, math.inf))
+        for name, value in group.items():
+            if name == "params" or name == "names":
+                continue
+            if callable(value):
+                value = value(self.t)
+            if type(value) is not float:
+                value = self._float(name, value)
+            low, high = self.ranges.get(name) or RANGES.get(name, _ANY)
             if not low <= value < high:
-                raise ValueError(f"{self._name}: {name} is in [{low:g}, {high:g}), not {value}")
+                raise ValueError(f"{type(self).__name__}: {name} is in [{low:g}, {high:g}), not "
+                                 f"{value}")  # fmt: skip
             values[name] = value
-        return values.pop("l2"), values
+        return values
+
+    def _float(self, name: str, value: Any) -> float:
+        try:
+            if isinstance(value, (str, bool)):
+                raise TypeError
+            return float(value)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{type(self).__name__}: {name} is a number or a function of the number of steps, "
+                f"not {value!r}"
+            ) from None
 
     # ---- the finite check --------------------------------------------------
 
@@ -155,7 +321,7 @@ class Optimizer:
         # (vdot is silent about an overflow, where @ would warn.)
         if math.isfinite(array_module(flat.g).vdot(flat.g, flat.g)):
             return
-        for name, part in zip(self._names(flat), flat.grad_views):
+        for name, part in zip(flat.names, flat.grad_views):
             bad = ~array_module(part).isfinite(part)
             if bad.any():
                 raise FloatingPointError(
@@ -164,181 +330,122 @@ class Optimizer:
                     "where the loss grew before; tg.detect_anomaly() finds the op"
                 )
 
-    def _names(self, flat: FlatVector) -> list[str]:
-        """The names of the parameters in a flat vector, in its order."""
-        group = self.groups[flat.group]
-        return [n for n, t in zip(group["names"], group["params"]) if t in flat]
-
-    # ---- state ---
+    # ---- state -------------------------------------------------------------
 
     def memory(self) -> dict[str, int]:
         """Bytes really held by each slot, padding included; {} for a rule that remembers
         nothing."""
-        return {
-            name: sum(flat.slots[name].nbytes for flat in self._flat)
-            for name in self.slots
-        }
+        held: dict[str, int] = {}
+        for flat in self._flat:
+            for slots in (flat.slots, *flat.loose):
+                for name, array in slots.items():
+                    held[name] = held.get(name, 0) + array.nbytes
+        return held
 
     def state_dict(self) -> dict[str, Any]:
         """All that the coming steps depend on besides the weights: t, the hyper-parameters by group
         and the slots by parameter name, as NumPy arrays of the caller's own."""
-        groups = [{k: v for k, v in group.items() if k != "params"} for group in self.groups]
-        for group in groups:
-            group["names"] = list(group["names"])
-        slots: dict[str, dict[str, Any]] = {}
-        for flat in self._flat:
-            for n, name in enumerate(self._names(flat)):
-                slots[name] = {slot: backend.host(flat.view(vector, n))
-                               for slot, vector in flat.slots.items()}  # fmt: skip
-        return {"optimizer": type(self).__name__, "form": self.form, "t": self.t, "groups": groups,
-                "slots": slots}  # fmt: skip
+        return state.taken(self)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take over what `state_dict()` gave. ValueError listing every mismatch of optimizer, form,
-        groups, names, shapes, dtypes and slots; nothing has changed then."""
-        problems = self._mismatches(state)
-        if problems:
-            raise ValueError(
-                f"this state does not fit {self._name}:\n- " + "\n- ".join(problems)
-            )
-        for group, saved in zip(self.groups, state["groups"]):
-            group.update(saved)
-        for flat in self._flat:
-            for slot, vector in flat.slots.items():
-                for n, name in enumerate(self._names(flat)):
-                    saved = np.asarray(state["slots"][name][slot])
-                    flat.view(vector, n)[...] = backend.to(saved, flat.backend)
-        self.t = state["t"]
+        groups, names, shapes, dtypes, slots and transforms; nothing has changed then.
 
-    def _mismatches(self, state: dict[str, Any]) -> list[str]:
-        mine = self.state_dict()
-        if not isinstance(state, dict):
-            return [f"it is a {type(state).__name__}, not the (nested) dict of state_dict()"]
-        if set(state) != set(mine):
-            return [f"it has the keys {sorted(state)}, not {sorted(mine)}"]
-        for key in ("groups", "slots"):
-            if type(state[key]) is not type(mine[key]):
-                return [f"{key} is a {type(state[key]).__name__}"]
-        found = [
-            f"{key} is {state[key]!r} there and {mine[key]!r} here"
-            for key in ("optimizer", "form") if state[key] != mine[key]
-        ]  # fmt: skip
-        if not isinstance(state["t"], int) or state["t"] < 0:
-            found.append(f"t is a number of steps, not {state['t']!r}")
-        if len(state["groups"]) != len(mine["groups"]):
-            found.append(f"{len(state['groups'])} groups there, {len(mine['groups'])} here")
-        for n, (saved, group) in enumerate(zip(state["groups"], mine["groups"])):
-            if set(saved) != set(group):
-                found.append(f"group {n} has the keys {sorted(saved)}, not {sorted(group)}")
-            elif saved["names"] != group["names"]:
-                found.append(f"group {n} holds {saved['names']} there, {group['names']} here")
-            else:
-                try:
-                    self._scalars(saved)
-                except (TypeError, ValueError) as error:
-                    found.append(f"group {n}: {error}")
-        for name in sorted(set(state["slots"]) ^ set(mine["slots"])):
-            found.append(f"{name} is only {'there' if name in state['slots'] else 'here'}")
-        for name in set(state["slots"]) & set(mine["slots"]):
-            there, here = state["slots"][name], mine["slots"][name]
-            if set(there) != set(here):
-                found.append(f"{name} has the slots {sorted(there)} there, {sorted(here)} here")
-                continue
-            for slot in here:
-                a, b = np.asarray(there[slot]), here[slot]
-                if (a.shape, a.dtype) != (b.shape, b.dtype):
-                    found.append(
-                        f"slot {slot} of {name} is {a.dtype} {a.shape} there, "
-                        f"{b.dtype} {b.shape} here"
-                    )
-        return found
+        Named schedules are restored; a function of your own must have been given again, to the
+        group that had it.
+        """
+        state.load(self, saved)
+
+    # ---- the rule, shown ---------------------------------------------------
+
+    def explain(self, name: str, index: Any = (), digits: int | None = None) -> str:
+        """The update of one weight, line by line, with its real numbers.
+
+        Before `step()` it is the coming update, from the gradient as it stands. After `step()`, it
+        is the step that was taken, for a weight that `watch()` was called for before.
+
+        Args:
+            name: the parameter's name (its place, "0", "1", ..., if it was given without one).
+            index: the element: an int or a tuple of ints.
+            digits: show that many significant digits. By default all that are needed: evaluated
+                again in the weight's dtype, each right-hand side gives the value stored, exactly.
+
+        Raises:
+            ValueError: no parameter of that name.
+            IndexError: no such element.
+            RuntimeError: the step is taken, and the weight was not watched.
+        """
+        return self._explained.tell(self, name, index, digits)
+
+    def watch(self, name: str, index: Any = ()) -> None:
+        """Keep the numbers of this weight at each step, so that `explain` can tell the last one
+        after the step too. Arguments and errors as for `explain`."""
+        self._explained.watch(self, name, index)
+
+    @classmethod
+    def source(cls, form: str | None = None) -> str:
+        """The source of the rule that runs, as its author wrote it."""
+        return cls._named(form).text
+
+    @classmethod
+    def latex(cls, form: str | None = None) -> str:
+        """The rule as LaTeX, an `aligned` environment, made from the source of the rule."""
+        return latex.typeset(cls._named(form))
+
+    @classmethod
+    def _named(cls, form: str | None) -> Rule:
+        if form is None:
+            return cls.rule
+        if form not in cls.rules:
+            raise ValueError(f"{cls.__name__}: unknown form {form!r}{nearest(form, cls.rules)}")
+        return cls.rules[form]
 
     def __repr__(self) -> str:
         numbers = {k: v for k, v in self.groups[0].items() if k not in ("params", "names")}
-        shown = ", ".join(f"{k}={v:g}" if isinstance(v, (int, float)) else f"{k}={v!r}"
-                          for k, v in numbers.items())  # fmt: skip
-        form = f", form={self.form!r}" if self.form else ""
+        if numbers["l2"] == 0.0:
+            del numbers["l2"]
+        shown = [f"{k}={v:g}" if isinstance(v, (int, float)) else f"{k}={v!r}"
+                 for k, v in numbers.items()]  # fmt: skip
+        if self.form:
+            shown.append(f"form={self.form!r}")
+        if self.transforms:
+            shown.append(f"transforms={self.transforms!r}")
         count = sum(t.size for group in self.groups for t in group["params"])
-        return f"{type(self).__name__}({shown}{form}, {count:,} weights, t={self.t})"
+        rule = self._rule_for(self.groups[0]["params"][0].shape)
+        return (f"{type(self).__name__}({', '.join(shown)}): {rule.formula}  "
+                f"[{count:,} weights, t={self.t}]")  # fmt: skip
 
 
-# ---- parameters, pairs and groups --------------------------------------------------
+def run(rule: Rule, arrays: Sequence[Array], scalars: dict[str, float]) -> dict[str, float]:
+    """An elementwise rule over flat arrays of one length, in place: by the compiled loop, the plain
+    rule in blocks or the kernel, wherever the arrays live. What it carries over comes back."""
+    hoisted, carried = rule.lowered.host(**scalars)
+    if array_module(arrays[0]).__name__ == "numpy":
+        compiled.loop(rule, arrays[0].dtype)(arrays, scalars, hoisted)
+    else:
+        cuda.launch(rule, arrays, hoisted)
+    return carried
 
 
-def _groups(optimizer: str, params: Any, defaults: dict[str, Any]) -> list[dict[str, Any]]:
-    """`params` in any of its three forms as checked groups, each with all hyper-parameters."""
-    if isinstance(params, (Tensor, dict)) or not isinstance(params, Iterable):
-        raise TypeError(
-            f"{optimizer}: params is a list of tensors, of (name, tensor) pairs or of group dicts, "
-            f"not one {type(params).__name__}; write [x] or model.parameters()"
-        )
-    items = list(params)
-    if not items:
-        raise ValueError(
-            f"{optimizer}: there are no parameters. Does the model hold its tensors (with "
-            "requires_grad=True) and modules in attributes, lists or dicts?"
-        )
-    are_groups = [isinstance(item, dict) for item in items]
-    if any(are_groups) and not all(are_groups):
-        raise TypeError(f"{optimizer}: params mixes group dicts with tensors: give one kind")
-    if not all(are_groups):
-        items = [{"params": items}]
-    groups: list[dict[str, Any]] = []
-    seen: dict[int, str] = {}
-    for item in items:
-        unknown = [key for key in item if key not in defaults and key != "params"]
-        if unknown:
-            raise ValueError(
-                f"{optimizer}: unknown key {unknown[0]!r} in a group"
-                f"{_nearest(unknown[0], ['params', *defaults])}"
-            )
-        names, tensors = [], []
-        for n, entry in enumerate(_listed(optimizer, item)):
-            name, t = entry if isinstance(entry, tuple) else (str(len(seen)), entry)
-            _check_parameter(optimizer, name, t)
-            if id(t) in seen or name in seen.values():
-                raise ValueError(
-                    f"{optimizer}: parameter {n} of a group, {name!r}, is there twice (as "
-                    f"{seen.get(id(t), name)!r})"
-                )
-            seen[id(t)] = name
-            names.append(name)
-            tensors.append(t)
-        groups.append({**defaults, **item, "params": tensors, "names": names})
-    return groups
+@functools.cache
+def _with_l2(rule: Rule) -> Rule:
+    return rule.after(coupled)
 
 
-def _listed(optimizer: str, item: dict[str, Any]) -> list:
-    if "params" not in item:
-        raise ValueError(f'{optimizer}: a group dict has a key "params", this one: {list(item)}')
-    params = item["params"]
-    entries = [params] if isinstance(params, Tensor) else list(params)
-    if not entries:
-        raise ValueError(f"{optimizer}: a group has no parameters")
-    return entries
+def _checked_transforms(name: str, transforms: Any) -> list[Transform]:
+    if isinstance(transforms, Transform) or not isinstance(transforms, (list, tuple)):
+        raise TypeError(f"{name}: transforms is a list, [ClipNorm(1.0)], not {transforms!r}")
+    for transform in transforms:
+        if not isinstance(transform, Transform):
+            raise TypeError(f"{name}: {transform!r} is not a gradient transform of tg.optim")
+    return list(transforms)
 
 
-def _check_parameter(optimizer: str, name: str, t: Any) -> None:
-    if not isinstance(t, Tensor):
-        raise TypeError(f"{optimizer}: parameter {name!r} is a {type(t).__name__}, not a Tensor")
-    if t.op is not None:
-        raise ValueError(
-            f"{optimizer}: parameter {name!r} is a result of {t.op.__name__}, not a leaf: only "
-            "leaves can be moved"
-        )
-    if not t.requires_grad:
-        raise ValueError(f"{optimizer}: parameter {name!r} does not require a gradient")
+class _Part:
+    """A flat vector as transforms see it: the weights, and a copy of the gradient to change."""
 
+    def __init__(self, flat: FlatVector):
+        self.w, self.g, self.xp, self._flat = flat.w, flat.scratch(), array_module(flat.w), flat
 
-def _flat_vectors(tensors: list[Tensor], slots: tuple[str, ...], group: int) -> list[FlatVector]:
-    """One flat vector for each dtype and backend among the tensors of a group."""
-    kinds: dict[tuple, list[Tensor]] = {}
-    for t in tensors:
-        kinds.setdefault((t.dtype, backend.name_of(t._data)), []).append(t)
-    return [FlatVector(same, slots, group) for same in kinds.values()]
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+    def views(self) -> list[tuple[Array, Array]]:
+        return [(w, self._flat.view(self.g, n)) for n, w in enumerate(self._flat.data_views)]

@@ -1,0 +1,260 @@
+"""A rule as one compiled loop on the CPU (by Numba, the extra `[fast]`), equal to the plain rule
+bit for bit: so a run may change over from one to the other when that pays, and nobody can tell.
+
+Compiling takes about a second, once: the result stays on disk. A short run should not pay for it,
+and a long one should not do without. So each rule runs plainly, in blocks that fit the cache, until
+that has taken as long as compiling would; this way a run takes at most twice what it would have
+taken had it known its length (the "ski rental" of online algorithms; Karlin et al. 1988).
+"""
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from tinygrad_opt.optim.rule import Rule
+
+BLOCK = 16384  # elements at a time for the plain rule: its temporaries stay in the L2 cache
+PATIENCE = 0.6  # seconds: about what importing Numba and compiling one rule take
+SHARE = 250_000  # elements a thread, at least: waking one takes as long as updating some 20,000
+
+_LOOP = '''\
+"""Made by tinygrad_opt: the rule {name} as one loop over {dtype}. It may be deleted."""
+
+import numba
+import numpy as np
+
+T = np.{dtype}
+jit = numba.njit(error_model="numpy", nogil=True, cache=True)
+
+
+@jit
+def np_sqrt(x):
+    return np.sqrt(x)
+
+
+@jit
+def np_abs(x):
+    return abs(x)
+
+
+@jit
+def np_sign(x):
+    return T(1) if x > T(0) else (T(-1) if x < T(0) else (T(0) if x == T(0) else x))
+
+
+@jit
+def np_square(x):
+    return x * x
+
+
+@jit
+def np_maximum(a, b):
+    return a if a >= b or a != a else b
+
+
+@jit
+def np_minimum(a, b):
+    return a if a <= b or a != a else b
+
+
+@jit
+def np_where(condition, a, b):
+    return a if condition else b
+
+
+@jit
+def np_not(condition):
+    return not condition
+
+
+@jit
+def update({arguments}):
+{body}
+'''
+
+
+def source(rule: Rule, dtype: np.dtype) -> str:
+    """The module that Numba compiles: `update(start, stop, *arrays, *scalars)` over a part of the
+    arrays, in place."""
+    lowered = rule.lowered
+    arguments = ["_start", "_stop", *(f"_{a}" for a in rule.arrays),
+                 *(f"_double{n}" for n in range(lowered.count))]  # fmt: skip
+    body = [f"    _s{n} = T(_double{n})" for n in range(lowered.count)]
+    # As slices, for of an index from 0 on the compiler knows that it is not negative, and only
+    # then does it use the processor's vector instructions.
+    body += [f"    _{a} = _{a}[_start:_stop]" for a in rule.arrays]
+    body += ["    for _i in range(_stop - _start):"]
+    body += [f"        {a} = _{a}[_i]" for a in rule.arrays]
+    body += [f"        {name} = {text}" for name, text, _ in lowered.lines]
+    body += [f"        _{r}[_i] = {r}" for r in rule.results]
+    return _LOOP.format(name=rule.name, dtype=dtype.name, arguments=", ".join(arguments),
+                        body="\n".join(body))  # fmt: skip
+
+
+# ---- compiling -----------------------------------------------------------------------------------
+
+
+def available() -> bool:
+    """Whether Numba is installed; it is not imported to find out."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def folder() -> Path:
+    """Where compiled rules are kept between runs: TINYGRAD_OPT_CACHE, or the user's cache."""
+    if chosen := os.environ.get("TINYGRAD_OPT_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(base).expanduser() / "tinygrad_opt"
+
+
+def _module(text: str) -> ModuleType:
+    """`text` as a module. Numba keeps on disk what comes from a file, so it is put into one, named
+    after its content; where no file can be written, it is compiled for this process alone."""
+    name = f"rule_{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+    path = folder() / f"{name}.py"
+    try:
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
+            ) as file:
+                file.write(text)
+            os.replace(file.name, path)  # another process sees all of it or nothing
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # Numba looks its functions up by their module's name
+        spec.loader.exec_module(module)
+    except OSError:
+        module = ModuleType(name)
+        exec(text.replace("cache=True", "cache=False"), module.__dict__)
+    return module
+
+
+class Loop:
+    """One rule over the arrays of one dtype: plain until compiling pays, compiled from then on."""
+
+    def __init__(self, rule: Rule, dtype: np.dtype):
+        self.rule, self.dtype, self.spent = rule, dtype, 0.0
+        self.update: Callable[..., None] = _not_compiled
+        # Numba knows no arithmetic of half precision on the CPU.
+        self.compilable = rule.elementwise and dtype.itemsize > 2 and available()
+
+    def __call__(self, arrays: Sequence[np.ndarray], scalars: dict[str, float],
+                 hoisted: Sequence[float]) -> None:  # fmt: skip
+        """Update the arrays in place. All have one length and lie densely in memory."""
+        if self.update is not _not_compiled:
+            self._compiled(arrays, hoisted)
+            return
+        start = time.perf_counter()
+        self._plain(arrays, scalars)
+        self.spent += time.perf_counter() - start
+        if self.spent > PATIENCE and self.compilable:
+            self.compile()
+
+    def compile(self) -> None:
+        """Compile now, or load what an earlier run has compiled. RuntimeError without Numba."""
+        if self.update is not _not_compiled:
+            return
+        if not self.compilable:
+            why = ("it works on whole tensors" if not self.rule.elementwise else
+                   f"Numba computes in float32 and float64, not in {self.dtype}"
+                   if self.dtype.itemsize <= 2 else
+                   'Numba is not installed: pip install "tinygrad-opt[fast]"')  # fmt: skip
+            raise RuntimeError(f"rule {self.rule.name} cannot be compiled: {why}")
+        update = _module(source(self.rule, self.dtype)).update
+        nothing = np.zeros(0, self.dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Numba's, on what this machine lacks for its cache
+            update(0, 0, *[nothing] * len(self.rule.arrays), *[0.0] * self.rule.lowered.count)
+        self.update = update
+
+    def _plain(self, arrays: Sequence[np.ndarray], scalars: dict[str, float]) -> None:
+        names, size = self.rule.arrays, len(arrays[0])
+        places = [names.index(name) for name in self.rule.results]
+        for start in range(0, size, BLOCK):
+            block = arrays if size <= BLOCK else [a[start : start + BLOCK] for a in arrays]
+            new = self.rule(*block, **scalars)
+            for place, value in zip(places, new):
+                block[place][...] = value
+
+    def _compiled(self, arrays: Sequence[np.ndarray], hoisted: Sequence[float]) -> None:
+        size = len(arrays[0])
+        shares = min(threads(), size // SHARE)
+        if shares < 2:
+            self.update(0, size, *arrays, *hoisted)
+            return
+        length = -(-size // shares // 64) * 64  # no two threads share a cache line
+        waiting = [_pool().submit(self.update, start, min(start + length, size), *arrays, *hoisted)
+                   for start in range(length, size, length)]  # fmt: skip
+        self.update(0, length, *arrays, *hoisted)
+        for share in waiting:
+            share.result()
+
+
+def _not_compiled(*arguments: object) -> None:
+    raise NotImplementedError
+
+
+_loops: dict[tuple[Rule, np.dtype], Loop] = {}
+
+
+def loop(rule: Rule, dtype: np.dtype) -> Loop:
+    """The loop of this rule and dtype: one for all optimizers that use the rule."""
+    found = _loops.get((rule, dtype))
+    if found is None:
+        found = _loops[rule, dtype] = Loop(rule, dtype)
+    return found
+
+
+# ---- a few sleeping threads ----------------------------------------------------------------------
+# Numba's own parallel loops leave threads spinning, and the matrix products after the update then
+# share the cores with them: a step of 20 ms took 31. These threads sleep until they are called.
+
+_executor: ThreadPoolExecutor | None = None
+
+
+def threads() -> int:
+    """How many threads an update of many weights uses: OMP_NUM_THREADS if it is set, else the
+    cores that this process may use; at most 8, for memory is the limit soon after."""
+    chosen = os.environ.get("OMP_NUM_THREADS", "")
+    if chosen.isdigit() and int(chosen):
+        return min(int(chosen), 8)
+    return min(_cores(), 8)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _pool() -> ThreadPoolExecutor:
+    global _executor
+    if _executor is None:
+        _executor = ThreadPoolExecutor(7, thread_name_prefix="tinygrad_opt")
+    return _executor
+
+
+def _forget_threads() -> None:
+    global _executor
+    _executor = None
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has the pool but not its threads
+    os.register_at_fork(after_in_child=_forget_threads)

@@ -1,0 +1,70 @@
+"""A rule as one CUDA kernel: the lines of the rule in C, over the whole vector in one launch.
+
+Multiply and add are never fused and NaN is treated as NumPy treats it, so a kernel gives the bits
+that NumPy gives. (CuPy flushes float32 numbers below 1.2e-38 to zero; there they part.)
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tinygrad_opt.backend import array_module
+from tinygrad_opt.optim.rule import MASK, Rule
+
+PREAMBLE = """\
+template <class T> __device__ T np_sqrt(T x) { return sqrt(x); }
+template <class T> __device__ T np_abs(T x) { return fabs(x); }
+template <class T> __device__ T np_sign(T x) {
+  return x > T(0) ? T(1) : (x < T(0) ? T(-1) : (x == T(0) ? T(0) : x)); }
+template <class T> __device__ T np_square(T x) { return x * x; }
+template <class T> __device__ T np_maximum(T a, T b) { return a >= b || a != a ? a : b; }
+template <class T> __device__ T np_minimum(T a, T b) { return a <= b || a != a ? a : b; }
+template <class T> __device__ T np_where(bool condition, T a, T b) { return condition ? a : b; }
+__device__ inline bool np_not(bool condition) { return !condition; }
+"""
+
+# Names that mean something else in C++ or to CuPy, and may not be declared.
+_TAKEN = frozenset(
+    "T i n size int long short char float double bool signed unsigned auto const static extern "
+    "register volatile inline struct class union enum template typename this new delete operator "
+    "public private protected friend virtual void default switch case goto do using "
+    "namespace".split()
+)
+
+
+def source(rule: Rule) -> tuple[str, str, str]:
+    """The parameters, results and body of the ElementwiseKernel.
+
+    Arguments are references to memory, and a result is the memory of an input: so everything is
+    computed in variables of the rule's own names, and stored at the end.
+    """
+    lowered = rule.lowered
+    body = [f"T {_c(a)} = in_{a};" for a in rule.arrays]
+    declared = set(rule.arrays)
+    for name, text, kind in lowered.lines:
+        ctype = "" if name in declared else "bool " if kind == MASK else "T "
+        body.append(f"{ctype}{_c(name)} = {_c(text)};")
+        declared.add(name)
+    body += [f"out_{r} = {_c(r)};" for r in rule.results]
+    parameters = [f"T in_{a}" for a in rule.arrays] + [f"T _s{n}" for n in range(lowered.count)]
+    return ", ".join(parameters), ", ".join(f"T out_{r}" for r in rule.results), "\n".join(body)
+
+
+def _c(text: str) -> str:
+    return re.sub(r"\b[A-Za-z]\w*", lambda word: word[0] + "_" * (word[0] in _TAKEN), text)
+
+
+@functools.cache
+def _kernel(rule: Rule, cupy: Any) -> Any:
+    parameters, results, body = source(rule)
+    return cupy.ElementwiseKernel(
+        parameters, results, body, rule.name.replace(".", "_"), preamble=PREAMBLE,
+        options=("--fmad=false",),
+    )  # fmt: skip
+
+
+def launch(rule: Rule, arrays: Sequence[Any], hoisted: Sequence[float]) -> None:
+    """Update the CuPy arrays in place: one launch, nothing waited for."""
+    results = [arrays[rule.arrays.index(r)] for r in rule.results]
+    _kernel(rule, array_module(arrays[0]))(*arrays, *map(float, hoisted), *results)

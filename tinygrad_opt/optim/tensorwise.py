@@ -1,0 +1,57 @@
+"""Rules that are not elementwise: the same straight lines, over one whole parameter at a time,
+where a norm, a mean or a matrix product joins the weights of a tensor.
+
+They run plainly, on NumPy or CuPy, and are explained and typeset like the others; they have no
+compiled readings.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinygrad_opt.backend import Array, array_module
+from tinygrad_opt.optim.optimizer import Optimizer
+
+
+class TensorOptimizer(Optimizer):
+    """The base of the optimizers whose rule takes a parameter as a whole, in its own shape."""
+
+    elementwise = False
+
+    def _update(self, gradients: Sequence[Array], scalars: Sequence[dict[str, float]]) -> None:
+        # All is computed before anything is written: an error leaves every tensor as it was.
+        new: list[tuple[list[Array], tuple]] = []
+        for flat, g in zip(self._flat, gradients):
+            for n, w in enumerate(flat.data_views):
+                rule, given = self._read_with(self._rule_for(w.shape), flat, scalars[flat.group])
+                slots = [flat.state_of(n)[slot] for slot in rule.arrays[2:]]
+                new.append(([w, *slots], rule(w, flat.view(g, n), *slots, **given)))
+        for olds, values in new:
+            for old, value in zip(olds, values):
+                old[...] = value
+
+    def compile(self) -> Any:
+        """RuntimeError: only elementwise rules are compiled."""
+        raise RuntimeError(f"{type(self).__name__} works on whole tensors: it is not compiled")
+
+
+def norm(x: Array) -> Array:
+    """The Euclidean norm of all of `x`, as a 0-d array of its dtype, where `x` lives."""
+    xp = array_module(x)
+    return xp.sqrt(xp.vdot(x, x))
+
+
+def trust(w: Array, other: Array) -> Array:
+    """The trust ratio ‖w‖ / other, and 1 where either is 0: a 0-d array, where they live."""
+    xp, a = array_module(w), norm(w)
+    known = (a > 0) & (other > 0)
+    return xp.where(known, a / xp.where(known, other, 1), 1).astype(w.dtype)
+
+
+def mean(x: Array, axis: int) -> Array:
+    """The mean over one axis, which stays, with length 1."""
+    return x.mean(axis=axis, keepdims=True)
+
+
+def rms(x: Array) -> Array:
+    """The root mean square of all of `x`, as a 0-d array of its dtype, where `x` lives."""
+    return norm(x) / max(x.size, 1) ** 0.5
