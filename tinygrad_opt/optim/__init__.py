@@ -7,6 +7,7 @@ from tinygrad_opt.optim.adaptive import Adadelta, Adagrad, RMSProp, Rprop
 from tinygrad_opt.optim.averaging import ASGD, ScheduleFree
 from tinygrad_opt.optim.groups import without_decay
 from tinygrad_opt.optim.layerwise import LAMB, LARS
+from tinygrad_opt.optim.lbfgs import LBFGS
 from tinygrad_opt.optim.matrices import Adafactor, Muon
 from tinygrad_opt.optim.momentum import SGD, Momentum, Nesterov
 from tinygrad_opt.optim.optimizer import Optimizer
@@ -24,7 +25,7 @@ from tinygrad_opt.optim.wrappers import SAM, Lookahead
 __all__ = [
     "Optimizer", "Rule", "SGD", "Momentum", "Nesterov", "Adagrad", "RMSProp", "Adadelta", "Adam",
     "AMSGrad", "AdamW", "Adamax", "NAdam", "RAdam", "Rprop", "ASGD", "Lion", "LAMB", "LARS",
-    "Adafactor", "Muon", "ScheduleFree", "SAM", "Lookahead",
+    "Adafactor", "Muon", "LBFGS", "ScheduleFree", "SAM", "Lookahead",
     "GaussianNoise", "ClipNorm", "ClipValue", "L2", "Centralize", "Transform",
     "schedules", "without_decay",
 ]  # fmt: skip

@@ -42,7 +42,8 @@ def load(optimizer: Optimizer, saved: Any) -> None:
             f"this state does not fit {type(optimizer).__name__}:\n- " + "\n- ".join(problems)
         )
     for group, values in zip(optimizer.groups, groups):
-        group.update(values)
+        for key, value in values.items():
+            group[key] = schedules.merged(group[key], value)
     for flat in optimizer._flat:
         for n, name in enumerate(flat.names):
             for slot, x in flat.state_of(n).items():
@@ -54,13 +55,7 @@ def load(optimizer: Optimizer, saved: Any) -> None:
 
 def _plain(key: str, value: Any) -> Any:
     """A hyper-parameter as plain data."""
-    if key == "names":
-        return list(value)
-    if isinstance(value, schedules.Schedule):
-        return value.state()
-    if callable(value):
-        return {"function": getattr(value, "__qualname__", type(value).__name__)}
-    return value
+    return list(value) if key == "names" else schedules.as_data(value)
 
 
 def _checked(optimizer: Optimizer, saved: Any) -> tuple[list[dict[str, Any]], list[str]]:

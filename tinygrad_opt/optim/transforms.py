@@ -149,7 +149,7 @@ class ClipNorm(Transform):
             return
         xp = parts[0].xp
         with np.errstate(all="ignore"):  # limit / 0 is inf here, and min(1, inf) is what is meant
-            norms = [_norm(part.g, part.xp) for part in parts]
+            norms = [norm_of(part.g, part.xp) for part in parts]
             mixed = any(part.xp is not xp for part in parts)
             if mixed:  # some on the host and some on the GPU: they meet as Python floats
                 xp, norms = np, [float(norm) for norm in norms]
@@ -162,7 +162,7 @@ class ClipNorm(Transform):
             g *= float(scale) if mixed else scale  # a float64: it may be too small for float32
 
 
-def _norm(g: Array, xp: Any) -> Array:
+def norm_of(g: Array, xp: Any) -> Array:
     """‖g‖ as a float64, on the device where g is. The largest |g| is taken out of the squares, so
     that they neither overflow nor vanish."""
     peak = xp.maximum(g.max(), -g.min()).astype(xp.float64)

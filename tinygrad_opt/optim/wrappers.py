@@ -2,6 +2,7 @@
 where the other runs ahead."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from tinygrad_opt.optim import latex
 from tinygrad_opt.optim.flat import FlatVector
 from tinygrad_opt.optim.optimizer import Optimizer, run
 from tinygrad_opt.optim.rule import Rule
+from tinygrad_opt.optim.transforms import norm_of
 
 
 class Wrapper:
@@ -101,9 +103,8 @@ class SAM(Wrapper):
             flat.gather()
             if self.check_finite:
                 self._check_finite(flat)
-        # A sum of squares of float32 gradients may overflow where the gradients do not.
-        squares = [array_module(f.g).vdot(g, g) for f in flats for g in [f.g.astype("float64")]]
-        norm = array_module(squares[0]).sqrt(sum(squares))
+        norms = [norm_of(flat.g, array_module(flat.g)) for flat in flats if flat.size]
+        norm = functools.reduce(array_module(flats[0].g).hypot, norms)
         with self._standing_at(lambda flat: self._climbed(flat, norm)):
             closure()
         return loss
