@@ -6,6 +6,7 @@ import doctest
 import importlib.util
 import inspect
 import io
+import linecache
 import os
 import re
 import shlex
@@ -19,6 +20,8 @@ import pytest
 
 import tinygrad_opt as tg
 from tinygrad_opt import cli, lab
+from tinygrad_opt.optim import latex
+from tinygrad_opt.optim.wrappers import Wrapper
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -50,9 +53,12 @@ def run(markdown: str, name: str = "page") -> dict:
     block that follows it (`...` there stands for anything). The namespace comes back."""
     names: dict = {"__name__": name}
     found = blocks(markdown)
+    # A rule is read from its source, which Python finds here for a page as it does for a notebook.
+    linecache.cache[name] = (len(markdown), None, markdown.splitlines(keepends=True), name)
     for n, block in enumerate(found):
         where = f"{name}, line {block.line}"
-        assert block.language in ("python", "text", "sh"), f"{where}: a fence without a language"
+        known = block.language in ("python", "text", "sh", "math")
+        assert known, f"{where}: a fence without a language"
         if block.language == "text":
             before = found[n - 1] if n else None
             shown = before and before.language == "python" and not before.after.strip()
@@ -88,6 +94,8 @@ def test_the_code_of_a_page_runs_and_prints_what_the_page_says(page, tmp_path, m
     markdown = page.read_text("utf-8")
     if re.search("^import torch", markdown, re.M):
         pytest.importorskip("torch")
+    if ".compile()" in markdown:
+        pytest.importorskip("numba")
     monkeypatch.chdir(tmp_path)
     run(markdown, page.name)
     assert not list(tmp_path.iterdir()), "the code of a page writes no files"
@@ -122,6 +130,85 @@ def test_an_error_in_a_block_names_its_line_on_the_page():
     with pytest.raises(ZeroDivisionError) as error:
         run("a\n\n```python\nx = 1\ny = 1 / 0\n```\n")
     assert error.traceback[-1].lineno + 1 == 5
+
+
+def test_a_page_may_define_an_optimizer_whose_source_is_its_own():
+    rule = "    def rule(w, g, *, lr):\n        w = w - lr * g\n        return (w,)\n"
+    page = "```python\nfrom tinygrad_opt.optim import Optimizer\nclass Own(Optimizer):\n" + rule
+    assert run(page + "```\n")["Own"].source() == textwrap.dedent(rule)
+
+
+# ---- the rules on the pages ----------------------------------------------------------------------
+# No formula of a page is written by hand. Below <!-- rule: Momentum torch --> stand the formula and
+# the source of that rule, and `python tests/test_docs.py` writes them there anew. What follows them
+# begins with what the rule remembers: "One float a weight: `v`."
+
+RULE = re.compile(r"^<!-- rule: (.+?) -->\n(\n```math\n.*?^```\n\n```python\n.*?^```\n)?", re.M | re.S)
+
+
+def rule_of(words: str) -> tuple[type, tg.optim.Rule]:
+    """The optimizer and the rule that "Momentum torch" means, or "SGD", or "Nesterov ahead"."""
+    name, _, form = words.partition(" ")
+    optimizer = getattr(tg.optim, name)
+    rules = getattr(optimizer, "rules", {})
+    return optimizer, rules.get(form) or getattr(optimizer, form or "rule")
+
+
+def with_rules(markdown: str) -> str:
+    """The page with the formulas and sources as they are now."""
+
+    def written(found: re.Match) -> str:
+        rule = rule_of(found[1])[1]
+        return (f"<!-- rule: {found[1]} -->\n\n```math\n{latex.typeset(rule)}\n```\n\n"
+                f"```python\n{rule.text}```\n")  # fmt: skip
+
+    return RULE.sub(written, markdown)
+
+
+@pages
+def test_every_formula_of_a_page_is_made_from_the_rule_that_stands_below_it(page):
+    markdown = page.read_text("utf-8")
+    assert with_rules(markdown) == markdown, "python tests/test_docs.py writes the rules anew"
+    assert markdown.count("```math\n") == len(RULE.findall(markdown)), "a formula by hand"
+    assert "$$" not in markdown
+
+
+def test_an_outdated_formula_and_an_outdated_source_are_noticed():
+    page = with_rules("<!-- rule: Momentum torch -->\n")
+    assert r"v &\leftarrow \mu \, v + g" in page
+    assert "v = mu * v + g" in page
+    assert with_rules(page) == page
+    for old, new in ((r"\mu", r"\nu"), ("mu * v", "mu*v")):
+        assert with_rules(page.replace(old, new)) == page != page.replace(old, new)
+
+
+@pages
+def test_a_page_names_what_each_rule_remembers_and_every_letter_of_it(page):
+    markdown = page.read_text("utf-8")
+    for found in RULE.finditer(markdown):
+        optimizer, rule = rule_of(found[1])
+        for name in (*rule.arrays[2:], *rule.scalars):
+            assert f"`{name}`" in markdown, f"{page.name}: what is {name} of {found[1]}?"
+        if issubclass(optimizer, Wrapper) or rule.arrays[:2] != ("w", "g"):
+            continue
+        what = ("No floats a weight.", "One float a weight: {}.", "Two floats a weight: {}, {}.",
+                "Three floats a weight: {}, {}, {}.")  # fmt: skip
+        says = what[len(rule.arrays) - 2].format(*(f"`{slot}`" for slot in rule.arrays[2:]))
+        if optimizer is tg.optim.Adafactor and found[1].endswith("matrix"):
+            says = "n + m floats for n · m weights: `R`, `C`."
+        assert markdown[found.end() :].lstrip().startswith(says), f"{found[1]}: {says}"
+
+
+def test_every_rule_of_the_library_stands_on_a_page():
+    shown = [rule_of(found[1])[1] for page in PAGES
+             for found in RULE.finditer(page.read_text("utf-8"))]  # fmt: skip
+    for name in tg.optim.__all__:
+        optimizer = getattr(tg.optim, name)
+        if isinstance(getattr(optimizer, "rule", None), tg.optim.Rule):
+            assert optimizer.rule in shown, name
+            for form, rule in getattr(optimizer, "rules", {}).items():
+                # RMSProp's eight forms: that ε moves into the root is shown once.
+                assert rule in shown or form.endswith(", eps inside"), f"{name}: {form}"
 
 
 # ---- commands and links --------------------------------------------------------------------------
@@ -381,3 +468,8 @@ def test_a_line_of_the_table_says_what_jax_does(expression, at, here, torch_, ja
         y, vjp = jax.vjp(f, jax.numpy.array(vector(at), dtype="float32"))
         (gradient,) = vjp(jax.numpy.ones_like(y))
         np.testing.assert_allclose(gradient, vector(jax_), rtol=1e-6)
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(with_rules(page.read_text("utf-8")), "utf-8")
