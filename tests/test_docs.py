@@ -289,7 +289,8 @@ def test_a_command_that_does_not_exist_is_noticed(line):
 @pages
 def test_every_link_and_named_file_is_there_and_no_picture_is_large(page):
     markdown = page.read_text("utf-8")
-    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", markdown):
+    prose = re.sub(r"^```.*?^```$", "", markdown, flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", prose):
         if not target.startswith("http"):
             path = page.parent / target
             assert path.exists(), f"{page.name} links to {target}"
