@@ -120,7 +120,8 @@ def primitive(forward: Callable) -> Any:
                         needs_grad = True
                     a = a._data
                 elif kind not in _PLAIN:
-                    a, constants = _constant(a, args), True
+                    given, a = a, _constant(a, args)
+                    constants = constants or a is not given
                 values.append(a)
             y = forward(*values, **kwargs)
         except Exception as error:
@@ -173,6 +174,8 @@ _PLAIN = frozenset({float, int, bool, type(None), tuple, str, slice})  # passed 
 def _constant(a: Any, args: tuple) -> Any:
     """A list as a float32 array, beside the tensors it meets; a NumPy scalar or 0-d array as the
     Python number, which does not promote the dtype of what it meets."""
+    if type(a) is np.ndarray and a.ndim and a.dtype.kind in "fiub":
+        return a
     if isinstance(a, list):
         home = next(t for t in args if type(t) is Tensor)
         return backend.to(backend.from_python(a), backend.name_of(home._data))
