@@ -1,5 +1,6 @@
 """An update is done wholly or not at all: Ctrl-C, pressed in its midst, waits until its end."""
 
+import contextlib
 import signal
 import threading
 from types import FrameType
@@ -18,18 +19,33 @@ class uninterrupted:
     def __enter__(self) -> None:
         self.late: list[tuple[int, FrameType | None]] = []
         self.handlers: dict[int, Any] = {}
+        self.waiting = True
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                handler = signal.getsignal(number)
-                if callable(handler):
-                    self.handlers[number] = handler
-                    signal.signal(number, self._wait)
+            try:
+                for number in _SIGNALS:
+                    handler = signal.getsignal(number)
+                    if callable(handler):
+                        self.handlers[number] = handler
+                        signal.signal(number, self._wait)
+            except BaseException:  # a signal came between the two, and its handler raised
+                self._restore()
+                raise
 
     def _wait(self, number: int, frame: FrameType | None) -> None:
-        self.late.append((number, frame))
+        if self.waiting:
+            self.late.append((number, frame))
+        else:  # it came while the handlers were being put back, and one of them raised
+            self.handlers[number](number, frame)
 
     def __exit__(self, *exc_info: Any) -> None:
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
-        for number, frame in self.late:
-            self.handlers[number](number, frame)
+        self._restore()
+        with contextlib.ExitStack() as each:  # all of them, though the first may raise
+            for number, frame in reversed(self.late):
+                each.callback(self.handlers[number], number, frame)
+
+    def _restore(self) -> None:
+        try:
+            for number, handler in self.handlers.items():
+                signal.signal(number, handler)
+        finally:
+            self.waiting = False

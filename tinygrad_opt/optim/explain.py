@@ -29,6 +29,10 @@ class Explanations:
     def __init__(self) -> None:
         self._kept: dict[tuple[str, tuple[int, ...]], Callable[[int | None], str] | None] = {}
 
+    def __getstate__(self) -> dict:
+        """Copied or pickled, what is watched is watched, and the last step is forgotten."""
+        return {"_kept": dict.fromkeys(self._kept)}
+
     def __bool__(self) -> bool:
         return bool(self._kept)
 

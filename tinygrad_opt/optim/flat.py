@@ -10,6 +10,8 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from tinygrad_opt.backend import Array, array_module, name_of
 from tinygrad_opt.tensor import Tensor, next_index
 
@@ -42,6 +44,7 @@ class FlatVector:
         self.slots: dict[str, Array] = {}
         self.loose: list[dict[str, Array]] = [{} for _ in tensors]
         self._scratch: Array = None
+        self._between: Array = None  # the indices of the padding
         shapes = [t.shape for t in tensors]
         self.data_views = [self.view(self.w, n, shape) for n, shape in enumerate(shapes)]
         self.grad_views = [self.view(self.g, n, shape) for n, shape in enumerate(shapes)]
@@ -70,10 +73,19 @@ class FlatVector:
         return {name: self.view(vector, n) for name, vector in self.slots.items()} | self.loose[n]
 
     def scratch(self) -> Array:
-        """A copy of g that transforms may change."""
+        """A copy of g that transforms may change.
+
+        They may also read w, whose padding is made 0 again: with ε = 0, a rule leaves 0 / 0 there.
+        """
         if self._scratch is None:
-            self._scratch = array_module(self.g).empty_like(self.g)
+            xp = array_module(self.g)
+            self._scratch = xp.empty_like(self.g)
+            inside = np.zeros(self.size, bool)
+            for t, start in zip(self.tensors, self.offsets):
+                inside[start : start + t.size] = True
+            self._between = xp.asarray(np.flatnonzero(~inside))
         self._scratch[...] = self.g
+        self.w[self._between] = 0
         return self._scratch
 
     def gather(self) -> None:
