@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tinygrad_opt as tg
-from tinygrad_opt.optim import SGD, Momentum, compiled
+from tinygrad_opt.optim import SGD, Momentum, blocked, compiled
 
 MAKERS = {
     "sgd": lambda p, **kw: SGD(p, lr=0.1, **kw),
@@ -152,7 +152,9 @@ def test_a_schedule_is_a_function_of_the_steps_already_taken():
 @pytest.mark.parametrize("size", [1, 63, 64, 65, 1000, 70001])
 def test_an_update_in_blocks_is_the_update_of_the_whole_bit_for_bit(make, size, monkeypatch):
     def run(block):
-        monkeypatch.setattr(compiled, "BLOCK", block)
+        monkeypatch.setattr(compiled, "_loops", {})  # buffers are made for the block
+        monkeypatch.setattr(blocked, "BLOCK", block)
+        monkeypatch.setattr(compiled, "SMALL", 0 if block < size else size)
         w = parameter((size,), "float32")
         optimizer = make([w], l2=0.01)
         for seed in range(3):
@@ -342,7 +344,8 @@ WRONG = {
     "lr negative": (lambda: SGD([leaf], lr=-0.1), ValueError, r"lr is in \[0, inf\), not -0.1"),
     "lr NaN": (lambda: SGD([leaf], lr=math.nan), ValueError, "lr is in .* not nan"),
     "lr infinite": (lambda: SGD([leaf], lr=math.inf), ValueError, "lr is in .* not inf"),
-    "lr a word": (lambda: SGD([leaf], lr="fast"), TypeError, "lr is a number or a function .*, not 'fast'"),
+    "lr a word": (
+        lambda: SGD([leaf], lr="fast"), TypeError, "lr is a number or a function .*, not 'fast'"),
     "mu one": (lambda: Momentum([leaf], lr=0.1, mu=1.0), ValueError, r"mu is in \[0, 1\), not 1.0"),
     "mu negative": (lambda: Momentum([leaf], lr=0.1, mu=-0.5), ValueError, "mu is in"),
     "l2 negative": (lambda: SGD([leaf], lr=0.1, l2=-1), ValueError, "l2 is in"),
