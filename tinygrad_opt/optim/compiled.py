@@ -7,6 +7,8 @@ that has taken as long as compiling would; this way a run takes at most twice wh
 taken had it known its length (the "ski rental" of online algorithms; Karlin et al. 1988).
 """
 
+import contextlib
+import functools
 import hashlib
 import importlib.util
 import os
@@ -21,9 +23,10 @@ from types import ModuleType
 
 import numpy as np
 
+from tinygrad_opt.optim.blocked import blockwise
 from tinygrad_opt.optim.rule import Rule
 
-BLOCK = 16384  # elements at a time for the plain rule: its temporaries stay in the L2 cache
+SMALL = 16384  # elements up to which the author's own function is called, as it stands
 PATIENCE = 0.6  # seconds: about what importing Numba and compiling one rule take
 SHARE = 250_000  # elements a thread, at least: waking one takes as long as updating some 20,000
 
@@ -59,12 +62,12 @@ def np_square(x):
 
 @jit
 def np_maximum(a, b):
-    return a if a >= b or a != a else b
+    return a if a > b or a != a else b
 
 
 @jit
 def np_minimum(a, b):
-    return a if a <= b or a != a else b
+    return a if a < b or a != a else b
 
 
 @jit
@@ -87,16 +90,17 @@ def source(rule: Rule, dtype: np.dtype) -> str:
     """The module that Numba compiles: `update(start, stop, *arrays, *scalars)` over a part of the
     arrays, in place."""
     lowered = rule.lowered
-    arguments = ["_start", "_stop", *(f"_{a}" for a in rule.arrays),
+    arrays, results = ([lowered.names[a] for a in names] for names in (rule.arrays, rule.results))
+    arguments = ["_start", "_stop", *(f"_in_{a}" for a in arrays),
                  *(f"_double{n}" for n in range(lowered.count))]  # fmt: skip
-    body = [f"    _s{n} = T(_double{n})" for n in range(lowered.count)]
+    body = [f"    s{n} = T(_double{n})" for n in range(lowered.count)]
     # As slices, for of an index from 0 on the compiler knows that it is not negative, and only
     # then does it use the processor's vector instructions.
-    body += [f"    _{a} = _{a}[_start:_stop]" for a in rule.arrays]
+    body += [f"    _in_{a} = _in_{a}[_start:_stop]" for a in arrays]
     body += ["    for _i in range(_stop - _start):"]
-    body += [f"        {a} = _{a}[_i]" for a in rule.arrays]
+    body += [f"        {a} = _in_{a}[_i]" for a in arrays]
     body += [f"        {name} = {text}" for name, text, _ in lowered.lines]
-    body += [f"        _{r}[_i] = {r}" for r in rule.results]
+    body += [f"        _in_{r}[_i] = {r}" for r in results]
     return _LOOP.format(name=rule.name, dtype=dtype.name, arguments=", ".join(arguments),
                         body="\n".join(body))  # fmt: skip
 
@@ -122,28 +126,44 @@ def folder() -> Path:
     return Path(base).expanduser() / "tinygrad_opt"
 
 
+def _path(text: str) -> Path:
+    return folder() / f"rule_{hashlib.sha256(text.encode()).hexdigest()[:20]}.py"
+
+
 def _module(text: str) -> ModuleType:
     """`text` as a module. Numba keeps on disk what comes from a file, so it is put into one, named
     after its content; where no file can be written, it is compiled for this process alone."""
-    name = f"rule_{hashlib.sha256(text.encode()).hexdigest()[:20]}"
-    path = folder() / f"{name}.py"
+    path = _path(text)
     try:
-        if not path.exists() or path.read_text("utf-8") != text:
+        if not path.exists() or path.read_bytes() != text.encode():
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
+                "wb", dir=path.parent, suffix=".tmp", delete=False
             ) as file:
-                file.write(text)
+                file.write(text.encode())
             os.replace(file.name, path)  # another process sees all of it or nothing
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec and spec.loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # Numba looks its functions up by their module's name
-        spec.loader.exec_module(module)
     except OSError:
-        module = ModuleType(name)
-        exec(text.replace("cache=True", "cache=False"), module.__dict__)
+        return _module_of_this_process(text)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # Numba looks its functions up by their module's name
+    spec.loader.exec_module(module)
     return module
+
+
+def _module_of_this_process(text: str) -> ModuleType:
+    module = ModuleType(_path(text).stem)
+    exec(text.replace("cache=True", "cache=False"), module.__dict__)
+    return module
+
+
+def _remove(text: str) -> None:
+    """Remove what was made of `text` before, as far as it can be."""
+    path = _path(text)
+    for file in (path, *path.parent.glob(f"__pycache__/{path.stem}*")):
+        with contextlib.suppress(OSError):
+            file.unlink()
 
 
 class Loop:
@@ -158,14 +178,26 @@ class Loop:
     def __call__(self, arrays: Sequence[np.ndarray], scalars: dict[str, float],
                  hoisted: Sequence[float]) -> None:  # fmt: skip
         """Update the arrays in place. All have one length and lie densely in memory."""
+        if self.update is _not_compiled and self.compilable and self.spent > PATIENCE:
+            self._compile_if_possible()
         if self.update is not _not_compiled:
             self._compiled(arrays, hoisted)
             return
         start = time.perf_counter()
-        self._plain(arrays, scalars)
+        if len(arrays[0]) <= SMALL:
+            self._plain(arrays, scalars)
+        else:
+            self._blocks(arrays, hoisted)
         self.spent += time.perf_counter() - start
-        if self.spent > PATIENCE and self.compilable:
+
+    def _compile_if_possible(self) -> None:
+        try:
             self.compile()
+        except Exception as error:  # a Numba that does not fit this NumPy, say
+            self.compilable = False
+            with contextlib.suppress(RuntimeWarning):  # as an error it would leave half an update
+                warnings.warn(f"rule {self.rule.name} cannot be compiled and goes on without: "
+                              f"{error!r}", RuntimeWarning, stacklevel=2)  # fmt: skip
 
     def compile(self) -> None:
         """Compile now, or load what an earlier run has compiled. RuntimeError without Numba."""
@@ -177,24 +209,39 @@ class Loop:
                    if self.dtype.itemsize <= 2 else
                    'Numba is not installed: pip install "tinygrad-opt[fast]"')  # fmt: skip
             raise RuntimeError(f"rule {self.rule.name} cannot be compiled: {why}")
-        update = _module(source(self.rule, self.dtype)).update
+        text = source(self.rule, self.dtype)
+        try:
+            self.update = self._warm(_module(text))
+        except Exception:  # what is on disk may be cut short, or the folder be nobody's to write to
+            _remove(text)
+            try:
+                self.update = self._warm(_module(text))
+            except Exception:
+                self.update = self._warm(_module_of_this_process(text))
+
+    def _warm(self, module: ModuleType) -> Callable[..., None]:
         nothing = np.zeros(0, self.dtype)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Numba's, on what this machine lacks for its cache
-            update(0, 0, *[nothing] * len(self.rule.arrays), *[0.0] * self.rule.lowered.count)
-        self.update = update
+            module.update(0, 0, *[nothing] * len(self.rule.arrays),
+                          *[0.0] * self.rule.lowered.count)  # fmt: skip
+        return module.update
 
     def _plain(self, arrays: Sequence[np.ndarray], scalars: dict[str, float]) -> None:
-        names, size = self.rule.arrays, len(arrays[0])
-        places = [names.index(name) for name in self.rule.results]
-        for start in range(0, size, BLOCK):
-            block = arrays if size <= BLOCK else [a[start : start + BLOCK] for a in arrays]
-            new = self.rule(*block, **scalars)
-            for place, value in zip(places, new):
-                block[place][...] = value
+        with np.errstate(all="ignore"):  # as silent as the compiled loop
+            new = self.rule(*arrays, **scalars)
+        # `before = w` returns the array that the new w is about to be written to.
+        new = [x.copy() if any(x is a for a in arrays) else x for x in new]
+        for name, value in zip(self.rule.results, new):
+            arrays[self.rule.arrays.index(name)][...] = value
+
+    @functools.cached_property
+    def _blocks(self) -> Callable[[Sequence[np.ndarray], Sequence[float]], None]:
+        return blockwise(self.rule, self.dtype)
 
     def _compiled(self, arrays: Sequence[np.ndarray], hoisted: Sequence[float]) -> None:
         size = len(arrays[0])
+        hoisted = tuple(map(float, hoisted))  # for a bool Numba would compile it once more
         shares = min(threads(), size // SHARE)
         if shares < 2:
             self.update(0, size, *arrays, *hoisted)

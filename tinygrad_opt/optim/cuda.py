@@ -18,19 +18,11 @@ template <class T> __device__ T np_abs(T x) { return fabs(x); }
 template <class T> __device__ T np_sign(T x) {
   return x > T(0) ? T(1) : (x < T(0) ? T(-1) : (x == T(0) ? T(0) : x)); }
 template <class T> __device__ T np_square(T x) { return x * x; }
-template <class T> __device__ T np_maximum(T a, T b) { return a >= b || a != a ? a : b; }
-template <class T> __device__ T np_minimum(T a, T b) { return a <= b || a != a ? a : b; }
+template <class T> __device__ T np_maximum(T a, T b) { return a > b || a != a ? a : b; }
+template <class T> __device__ T np_minimum(T a, T b) { return a < b || a != a ? a : b; }
 template <class T> __device__ T np_where(bool condition, T a, T b) { return condition ? a : b; }
 __device__ inline bool np_not(bool condition) { return !condition; }
 """
-
-# Names that mean something else in C++ or to CuPy, and may not be declared.
-_TAKEN = frozenset(
-    "T i n size int long short char float double bool signed unsigned auto const static extern "
-    "register volatile inline struct class union enum template typename this new delete operator "
-    "public private protected friend virtual void default switch case goto do using "
-    "namespace".split()
-)
 
 
 def source(rule: Rule) -> tuple[str, str, str]:
@@ -39,28 +31,24 @@ def source(rule: Rule) -> tuple[str, str, str]:
     Arguments are references to memory, and a result is the memory of an input: so everything is
     computed in variables of the rule's own names, and stored at the end.
     """
-    lowered = rule.lowered
-    body = [f"T {_c(a)} = in_{a};" for a in rule.arrays]
-    declared = set(rule.arrays)
-    for name, text, kind in lowered.lines:
+    arrays, results = ([rule.lowered.names[a] for a in names]
+                       for names in (rule.arrays, rule.results))  # fmt: skip
+    body, declared = [f"T {a} = in_{a};" for a in arrays], set(arrays)
+    for name, text, kind in rule.lowered.lines:
         ctype = "" if name in declared else "bool " if kind == MASK else "T "
-        body.append(f"{ctype}{_c(name)} = {_c(text)};")
+        body.append(f"{ctype}{name} = {text};")
         declared.add(name)
-    body += [f"out_{r} = {_c(r)};" for r in rule.results]
-    parameters = [f"T in_{a}" for a in rule.arrays] + [f"T _s{n}" for n in range(lowered.count)]
-    return ", ".join(parameters), ", ".join(f"T out_{r}" for r in rule.results), "\n".join(body)
-
-
-def _c(text: str) -> str:
-    return re.sub(r"\b[A-Za-z]\w*", lambda word: word[0] + "_" * (word[0] in _TAKEN), text)
+    body += [f"out_{r} = {r};" for r in results]
+    parameters = [f"T in_{a}" for a in arrays] + [f"T s{n}" for n in range(rule.lowered.count)]
+    return ", ".join(parameters), ", ".join(f"T out_{r}" for r in results), "\n".join(body)
 
 
 @functools.cache
 def _kernel(rule: Rule, cupy: Any) -> Any:
     parameters, results, body = source(rule)
     return cupy.ElementwiseKernel(
-        parameters, results, body, rule.name.replace(".", "_"), preamble=PREAMBLE,
-        options=("--fmad=false",),
+        parameters, results, body, re.sub(r"\W", "_", rule.name, flags=re.ASCII),
+        preamble=PREAMBLE, options=("--fmad=false",),
     )  # fmt: skip
 
 

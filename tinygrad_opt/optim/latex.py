@@ -100,7 +100,7 @@ def _call(e: ast.Call) -> str:
             return rf"\left\lVert {a} \right\rVert"
         case "square", [_]:
             return f"{_tex(e.args[0], _ATOM)}^2"
-        case ("maximum" | "max" | "minimum" | "min"), _:
+        case (("maximum" | "max" | "minimum" | "min"), _):
             return rf"\{name[:3]}\left({', '.join(given)}\right)"
         case "where", [condition, a, b]:
             return (rf"\begin{{cases}} {a} & \text{{if }} {condition} \\ "

@@ -74,7 +74,9 @@ class Optimizer:
             if isinstance(function, staticmethod):
                 function = function.__func__
             if isinstance(function, types.FunctionType) and function not in read:
-                read[function] = cls._read(function)
+                read[function] = Rule(function, cls.elementwise)
+            if rule := read.get(function) or (function if isinstance(function, Rule) else None):
+                cls._check_rule(rule)
         for name, member in list(vars(cls).items()):
             if isinstance(member, (types.FunctionType, staticmethod)):
                 function = getattr(member, "__func__", member)
@@ -89,20 +91,24 @@ class Optimizer:
             cls.slots = cls.rule.arrays[2:]
 
     @classmethod
-    def _read(cls, function: types.FunctionType) -> Rule:
-        rule = Rule(function, cls.elementwise)
+    def _check_rule(cls, rule: Rule) -> None:
         if rule.arrays[:2] != ("w", "g"):
-            raise TypeError(
-                f"rule {rule.name}: a rule takes w, g and then its slots, not "
-                f"{', '.join(rule.arrays) or 'nothing'}"
+            raise rule.refused(
+                rule.tree.args,
+                f"a rule takes w, g and then its slots, not {', '.join(rule.arrays) or 'nothing'}",
             )
         wanted = ("w", *rule.arrays[2:])
         if rule.results != wanted:
-            raise TypeError(
-                f"rule {rule.name}: a rule returns the new {', '.join(wanted)}, in this order, not "
-                f"{', '.join(rule.results)}"
+            raise rule.refused(
+                rule.tree.body[-1],
+                f"a rule returns the new {', '.join(wanted)}, "
+                f"in this order, not {', '.join(rule.results)}",
             )
-        return rule
+        if "l2" in rule.names:
+            raise rule.refused(
+                rule.tree.args,
+                "l2 is every optimizer's own, and is in g when the rule sees it: take another name",
+            )
 
     def __init__(self, params: Any, hyper: Mapping[str, Any], *, form: str | None = None,
                  l2: Any = 0.0, transforms: Sequence[Transform] = (), check_finite: bool = True,
