@@ -1,5 +1,6 @@
 """A learning rate for every weight: the steps are divided by the size of past gradients."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,15 @@ class RMSProp(Optimizer):
         form = (" ".join(words) or "plain") + ", eps inside" * bool(eps_inside)
         hyper = {"lr": lr, "rho": rho, "eps": eps, "mu": mu}
         super().__init__(params, hyper, form=form, **common)
+
+    def _scalars(self, group: Mapping[str, Any]) -> dict[str, float]:
+        values = super()._scalars(group)
+        if values["mu"] and "momentum" not in str(self.form):
+            raise ValueError(
+                f"RMSProp: mu is {values['mu']} in a group, and the optimizer was made with mu=0, "
+                "which keeps no velocity: give a mu when making it (and mu=0 to the other groups)"
+            )
+        return values
 
 
 class Adadelta(Optimizer):

@@ -21,8 +21,8 @@ class Adafactor(TensorOptimizer):
         params: tensors, (name, tensor) pairs, or group dicts.
         lr: α, the largest relative step.
         beta2_decay: the power of t by which the mean of squares lengthens: 1 - β₂ = t^-0.8.
-        eps: (ε₁, ε₂): the floor of the mean square (None: the dtype's own epsilon), and the least
-            size of a tensor that counts.
+        eps: (ε₁, ε₂): the floor of the mean square (None, or 0: the dtype's own epsilon), and the
+            least size of a tensor that counts.
         d: the largest root mean square of the divided gradient; what is above is scaled down.
         weight_decay: λ, decoupled: w shrinks by αλ of itself a step.
         common: l2, transforms, check_finite; see `Optimizer`.
@@ -58,14 +58,13 @@ class Adafactor(TensorOptimizer):
             raise TypeError(f"Adafactor: eps is a pair (ε₁, ε₂), not {eps!r}")
         hyper = {"lr": lr, "beta2_decay": beta2_decay, "eps1": 0.0 if eps[0] is None else eps[0],
                  "eps2": eps[1], "d": d, "weight_decay": weight_decay}  # fmt: skip
-        self._own_eps1 = eps[0] is None
         super().__init__(params, hyper, **common)
 
     def _rule_for(self, shape: tuple[int, ...]) -> Rule:
         return self.rules["matrix" if len(shape) > 1 else "vector"]
 
     def _read_with(self, rule: Rule, flat: FlatVector, values: Any) -> tuple[Rule, dict]:
-        if self._own_eps1:
+        if values["eps1"] == 0:  # as None became one: the group's number alone decides
             values = {**values, "eps1": float(np.finfo(flat.dtype).eps)}
         return super()._read_with(rule, flat, values)
 
