@@ -251,3 +251,55 @@ def test_the_command_line_loads_neither_matplotlib_nor_rich_before_they_are_need
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
                           env={**os.environ, "PYTHONPATH": path})  # fmt: skip
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+# ---- explain -------------------------------------------------------------------------------------
+
+
+def test_explain_prints_the_steps_of_a_weight_on_a_bowl(capsys):
+    assert main(["explain", "momentum", "--steps", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "v = mu * v - lr * g = 0.9 * (-0.1) - 0.1 * 0.9 = -0.18\n" in out
+    assert "w = w + v = 0.9 + (-0.18) = 0.72\n" in out
+    assert "step 3" not in out
+
+
+def test_explain_takes_settings_and_all_digits(capsys):
+    argv = ["explain", "RMSProp", "--set", "lr=0.5", "centered=true", "--exact", "--steps", "1"]
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("RMSProp(lr=0.5, rho=0.99, eps=1e-08, mu=0, form='centered')")
+    assert "(1 - 0.99) * (1.0 * 1.0) = 0.010000000000000009" in out
+
+
+def test_explain_tells_a_weight_of_the_network(capsys):
+    argv = ["explain", "sgd", "--parameter", "layers.1.weight", "--index", "4", "2", "--step", "2"]
+    assert main(argv) == 0
+    assert "layers.1.weight[4, 2], step 2 of SGD" in capsys.readouterr().out
+
+
+def test_explain_prints_formula_and_source_of_a_form(capsys):
+    assert main(["explain", "momentum", "--latex", "--set", "form=ema"]) == 0
+    assert r"v &\leftarrow \mu \, v + \left(1 - \mu\right) \, g" in capsys.readouterr().out
+    assert main(["explain", "momentum", "--source", "--set", "form=torch"]) == 0
+    assert "    v = mu * v + g\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["momentun"], "no optimizer 'momentun' to explain; did you mean 'momentum'?"),
+        (["momentum", "--set", "mu=1"], "mu is in [0, 1), not 1.0"),
+        (["momentum", "--set", "mu"], "'mu' is not KEY=VALUE"),
+        (["momentum", "--set", "form=emma"], "did you mean 'ema'?"),
+        (["momentum", "--latex", "--set", "form=emma"], "did you mean 'ema'?"),
+        (["sgd", "--parameter", "layers.0.weigth"], "did you mean 'layers.0.weight'?"),
+        (["sgd", "--parameter", "layers.0.weight", "--index", "99", "0"], "no element [99, 0]"),
+        (["sgd", "--steps", "0"], "'0' is not an integer of 1 or more"),
+    ],
+)
+def test_explain_says_what_is_wrong_and_exits_with_2(argv, message, capsys):
+    assert main(["explain", *argv]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""

@@ -21,6 +21,7 @@ examples:
   tinygrad-opt race --seed 7 --epochs 10 --out results
   tinygrad-opt race --json > race.json         for programs
   tinygrad-opt train --optimizer sgd --lr 0.1  one run, epoch by epoch
+  tinygrad-opt explain momentum                an update, line by line, with its numbers
 """
 
 
@@ -68,7 +69,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
     commands = parser.add_subparsers(
         title="commands", dest="name", required=True, metavar="COMMAND"
     )
-    for add in (_add_race, _add_train):
+    for add in (_add_race, _add_train, _add_explain):
         add(commands, layout)
     return parser, commands
 
@@ -326,4 +327,80 @@ def run_train(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         print(f"after the last step: training loss {result.train_loss:.4g}, test loss "
               f"{result.test_loss:.4g}, test accuracy {result.test_accuracy:.2%}")  # fmt: skip
+    return 0
+
+
+# ---- explain -------------------------------------------------------------------------------------
+
+
+def _add_explain(commands: Any, layout: dict) -> None:
+    parser = commands.add_parser(
+        "explain", help="show an optimizer's update line by line, with its numbers",
+        description="Show what an optimizer does to one weight, line by line, with the numbers "
+        "put in:\na weight on a bowl, or (with --parameter) one of a network that learns the "
+        "digits.\nThe lines are the source of the rule that runs. Nothing is written.",
+        epilog="examples:\n  tinygrad-opt explain momentum\n  tinygrad-opt explain adam --steps 2 "
+        "--set lr=0.1 beta1=0.8\n  tinygrad-opt explain momentum --set form=torch --exact\n"
+        "  tinygrad-opt explain rmsprop --parameter layers.0.weight --index 20 3 --step 50\n"
+        "  tinygrad-opt explain nadam --latex\n", **layout,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("optimizer", metavar="NAME", help="momentum, nesterov, adam, ... in any case")
+    add("--set", nargs="+", type=_setting, default=[], metavar="KEY=VALUE",
+        help="its keywords: lr=0.1 mu=0.75 form=ema")
+    add("--steps", type=_count(1), default=3, metavar="N",
+        help="steps on the bowl (default: %(default)s)")
+    add("--weight", type=float, default=1.0, metavar="W",
+        help="where the weight on the bowl starts (default: %(default)g)")
+    add("--curvature", type=float, default=1.0, metavar="C",
+        help="of the bowl ½ C w² (default: %(default)g)")
+    add("--parameter", metavar="NAME",
+        help="instead of the bowl, a parameter of the network of the race, such as layers.0.weight")
+    add("--index", nargs="+", type=int, default=[], metavar="I",
+        help="which weight of it (default: one in the middle)")
+    add("--step", type=_count(1), default=1, metavar="N",
+        help="which step of the training (default: %(default)s)")
+    add("--seed", type=_count(0), default=0, metavar="N",
+        help="of the first weights and of the batches (default: %(default)s)")
+    add("--exact", action="store_true",
+        help="all digits, so that each line can be computed again to the last bit")
+    add("--latex", action="store_true", help="print the rule as LaTeX instead")
+    add("--source", action="store_true", help="print the source of the rule instead")
+    parser.set_defaults(command=run_explain)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, such as mu=0.75")
+    words = {"true": True, "false": False, "none": None}
+    try:
+        return key, words[value.lower()] if value.lower() in words else float(value)
+    except ValueError:
+        return key, value
+
+
+def run_explain(arguments: argparse.Namespace) -> int:
+    """`tinygrad-opt explain`: updates with their numbers to stdout."""
+    from tinygrad_opt.lab import explained
+
+    settings = dict(arguments.set)
+    digits = None if arguments.exact else 4
+    try:
+        if arguments.latex or arguments.source:
+            cls = explained.named(arguments.optimizer)
+            print((cls.latex if arguments.latex else cls.source)(settings.get("form")).rstrip())
+        elif arguments.parameter:
+            print(explained.in_training(
+                arguments.optimizer, settings, parameter=arguments.parameter,
+                index=tuple(arguments.index), step=arguments.step, seed=arguments.seed,
+                digits=digits,
+            ))  # fmt: skip
+        else:
+            print(explained.on_a_bowl(
+                arguments.optimizer, settings, weight=arguments.weight,
+                curvature=arguments.curvature, steps=arguments.steps, digits=digits,
+            ))  # fmt: skip
+    except (ValueError, TypeError, IndexError) as error:
+        raise Usage(str(error)) from None
     return 0

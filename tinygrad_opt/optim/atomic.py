@@ -1,12 +1,18 @@
 """An update is done wholly or not at all: Ctrl-C, pressed in its midst, waits until its end."""
 
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import signal
 import threading
 from types import FrameType
 from typing import Any
 
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
+# The functions of `signal` without the enums that it puts around them, which cost more than the
+# update of a small model does.
+getsignal, set_signal = _signal.getsignal, _signal.signal
+
+_SIGNALS = tuple(int(getattr(signal, name)) for name in ("SIGINT", "SIGTERM")
+                 if hasattr(signal, name))  # fmt: skip
 
 
 class uninterrupted:
@@ -23,10 +29,10 @@ class uninterrupted:
         if threading.current_thread() is threading.main_thread():
             try:
                 for number in _SIGNALS:
-                    handler = signal.getsignal(number)
+                    handler = getsignal(number)
                     if callable(handler):
                         self.handlers[number] = handler
-                        signal.signal(number, self._wait)
+                        set_signal(number, self._wait)
             except BaseException:  # a signal came between the two, and its handler raised
                 self._restore()
                 raise
@@ -39,6 +45,8 @@ class uninterrupted:
 
     def __exit__(self, *exc_info: Any) -> None:
         self._restore()
+        if not self.late:
+            return
         with contextlib.ExitStack() as each:  # all of them, though the first may raise
             for number, frame in reversed(self.late):
                 each.callback(self.handlers[number], number, frame)
@@ -46,6 +54,6 @@ class uninterrupted:
     def _restore(self) -> None:
         try:
             for number, handler in self.handlers.items():
-                signal.signal(number, handler)
+                set_signal(number, handler)
         finally:
             self.waiting = False

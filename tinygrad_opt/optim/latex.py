@@ -5,16 +5,19 @@ Nobody writes these formulas by hand, so they cannot drift from the code that ru
 """
 
 import ast
+import re
+from collections.abc import Mapping
 
 from tinygrad_opt.optim.rule import Rule
 
 _GREEK = {
     "lr": r"\alpha", "mu": r"\mu", "rho": r"\rho", "beta": r"\beta", "eps": r"\varepsilon",
     "eta": r"\eta", "alpha": r"\alpha", "gamma": r"\gamma", "delta": r"\delta", "psi": r"\psi",
-    "lambd": r"\lambda_d", "l2": r"\lambda", "decay": r"\lambda", "kappa": r"\kappa",
+    "l2": r"\lambda", "kappa": r"\kappa",
     "tau": r"\tau", "xi": r"\xi", "theta": r"\theta", "sigma": r"\sigma", "nu": r"\nu",
 }  # fmt: skip
-_WHOLE = {"weight_decay": r"\lambda"}
+_WHOLE = {"weight_decay": r"\lambda", "lr_decay": r"\gamma", "beta2_decay": r"\gamma",
+          "lambd": r"\lambda_d"}  # fmt: skip
 _OPERATORS = {
     ast.Add: "+", ast.Sub: "-", ast.Lt: "<", ast.Gt: ">", ast.LtE: r"\le", ast.GtE: r"\ge",
     ast.Eq: "=", ast.NotEq: r"\ne", ast.BitAnd: r"\wedge", ast.BitOr: r"\vee",
@@ -27,8 +30,22 @@ _CHOICE, _LOGIC, _COMPARE, _SUM, _PRODUCT, _SIGN, _POWER, _ATOM = range(8)
 def typeset(rule: Rule) -> str:
     """The rule as an `aligned` environment, a line each; what stands left of the arrow is what the
     rule assigns, so that v on its right is the old and on later lines the new."""
-    lines = [rf"{_name(line.name)} &\leftarrow {_tex(line.expression)}" for line in rule.lines]
+    names = letters(rule)
+    lines = [rf"{names[line.name]} &\leftarrow {_Typesetter(names).tex(line.expression)}"
+             for line in rule.lines]  # fmt: skip
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+
+def letters(rule: Rule) -> dict[str, str]:
+    """What each name of the rule is in LaTeX. No two are alike: where both `lr` and `alpha` occur,
+    the latter is spelt out."""
+    found: dict[str, str] = {}
+    for name in (*rule.arrays, "lr", *rule.scalars, *(line.name for line in rule.lines)):
+        text = _name(name)
+        if name not in found and text in found.values():
+            text = rf"\mathrm{{{_escaped(name)}}}"
+        found.setdefault(name, text)
+    return found
 
 
 def _name(name: str) -> str:
@@ -48,65 +65,92 @@ def _name(name: str) -> str:
     return f"{text}_{{{','.join(below)}}}"
 
 
-def _tex(e: ast.expr, least: int = _CHOICE) -> str:
-    text, strength = _form(e)
-    return text if strength >= least else rf"\left({text}\right)"
+def _escaped(name: str) -> str:
+    return name.replace("_", r"\_")
 
 
-def _form(e: ast.expr) -> tuple[str, int]:
-    match e:
-        case ast.Name(id=name):
-            return _name(name), _ATOM
-        case ast.Constant(value=value):
-            return (f"{value:g}" if isinstance(value, (int, float)) else str(value)), _ATOM
-        case ast.UnaryOp(op=ast.USub(), operand=a):
-            return "-" + _tex(a, _PRODUCT), _SIGN
-        case ast.UnaryOp(op=ast.Invert(), operand=a):
-            return rf"\neg {_tex(a, _ATOM)}", _ATOM
-        case ast.BinOp(left=a, op=ast.Div(), right=b):
-            return rf"\frac{{{_tex(a)}}}{{{_tex(b)}}}", _PRODUCT
-        case ast.BinOp(left=a, op=ast.Pow(), right=ast.Constant(value=0.5)):
-            return rf"\sqrt{{{_tex(a)}}}", _ATOM
-        case ast.BinOp(left=a, op=ast.Pow(), right=b):
-            return f"{_tex(a, _ATOM)}^{{{_tex(b)}}}", _POWER
-        case ast.BinOp(left=a, op=ast.MatMult(), right=b):
-            return f"{_tex(a, _PRODUCT)} {_tex(b, _SIGN)}", _PRODUCT
-        case ast.BinOp(left=a, op=ast.Mult(), right=b):
-            between = r" \cdot " if _starts_with_digit(b) else r" \, "
-            return f"{_tex(a, _PRODUCT)}{between}{_tex(b, _SIGN + 1)}", _PRODUCT
-        case ast.BinOp(left=a, op=ast.Add() | ast.Sub() as op, right=b):
-            right = _tex(b, _PRODUCT) if isinstance(op, ast.Sub) else _tex(b, _SUM)
-            return f"{_tex(a, _SUM)} {_OPERATORS[type(op)]} {right}", _SUM
-        case ast.BinOp(left=a, op=op, right=b):
-            return f"{_tex(a, _COMPARE)} {_OPERATORS[type(op)]} {_tex(b, _COMPARE)}", _LOGIC
-        case ast.Compare(left=a, ops=[op], comparators=[b]):
-            return f"{_tex(a, _SUM)} {_OPERATORS[type(op)]} {_tex(b, _SUM)}", _COMPARE
-        case ast.Attribute(value=a, attr="T"):
-            return rf"{_tex(a, _ATOM)}^\top", _POWER
-        case ast.Call():
-            return _call(e), _ATOM
-    return rf"\mathtt{{{ast.unparse(e)}}}", _ATOM
+def _constant(value: object) -> str:
+    """A number, of which a very small or large one is written as a power of ten."""
+    text = f"{value:g}" if isinstance(value, (int, float)) else str(value)
+    match = re.fullmatch(r"(-?[\d.]+)e([+-]\d+)", text)
+    if not match:
+        return text
+    power = f"10^{{{int(match[2])}}}"
+    return power if match[1] == "1" else rf"{match[1]} \cdot {power}"
 
 
-def _call(e: ast.Call) -> str:
-    name = e.func.attr if isinstance(e.func, ast.Attribute) else ast.unparse(e.func)
-    given = [_tex(a) for a in e.args]
-    match name, given:
-        case "sqrt", [a]:
-            return rf"\sqrt{{{a}}}"
-        case "abs", [a]:
-            return rf"\left|{a}\right|"
-        case "norm", [a]:
-            return rf"\left\lVert {a} \right\rVert"
-        case "square", [_]:
-            return f"{_tex(e.args[0], _ATOM)}^2"
-        case (("maximum" | "max" | "minimum" | "min"), _):
-            return rf"\{name[:3]}\left({', '.join(given)}\right)"
-        case "where", [condition, a, b]:
-            return (rf"\begin{{cases}} {a} & \text{{if }} {condition} \\ "
-                    rf"{b} & \text{{otherwise}} \end{{cases}}")  # fmt: skip
-    word = name.replace("_", r"\_")
-    return rf"\operatorname{{{word}}}\left({', '.join(given)}\right)"
+class _Typesetter:
+    """Expressions as LaTeX, with the letters of one rule."""
+
+    def __init__(self, names: Mapping[str, str]):
+        self.names = names
+
+    def tex(self, e: ast.expr, least: int = _CHOICE) -> str:
+        text, strength = self.form(e)
+        return text if strength >= least else rf"\left({text}\right)"
+
+    def form(self, e: ast.expr) -> tuple[str, int]:
+        tex = self.tex
+        match e:
+            case ast.Name(id=name):
+                return self.names.get(name, _name(name)), _ATOM
+            case ast.Constant(value=value):
+                return _constant(value), _ATOM
+            case ast.UnaryOp(op=ast.USub(), operand=a):
+                return "-" + tex(a, _PRODUCT), _SIGN
+            case ast.UnaryOp(op=ast.Invert(), operand=a):
+                return rf"\neg {tex(a, _ATOM)}", _ATOM
+            case ast.BinOp(left=a, op=ast.Div(), right=b):
+                return rf"\frac{{{tex(a)}}}{{{tex(b)}}}", _PRODUCT
+            case ast.BinOp(left=a, op=ast.Pow(), right=ast.Constant(value=0.5)):
+                return rf"\sqrt{{{tex(a)}}}", _ATOM
+            case ast.BinOp(left=a, op=ast.Pow(), right=b):
+                return f"{tex(a, _ATOM)}^{{{tex(b)}}}", _POWER
+            case ast.BinOp(left=a, op=ast.MatMult(), right=b):
+                return f"{tex(a, _PRODUCT)} {tex(b, _SIGN)}", _PRODUCT
+            case ast.BinOp(left=a, op=ast.Mult(), right=b):
+                between = r" \cdot " if _starts_with_digit(b) else r" \, "
+                return f"{tex(a, _PRODUCT)}{between}{tex(b, _SIGN + 1)}", _PRODUCT
+            case ast.BinOp(left=a, op=ast.Add() | ast.Sub() as op, right=b):
+                right = tex(b, _PRODUCT) if isinstance(op, ast.Sub) else tex(b, _SUM)
+                return f"{tex(a, _SUM)} {_OPERATORS[type(op)]} {right}", _SUM
+            case ast.BinOp(left=a, op=op, right=b):
+                return f"{tex(a, _COMPARE)} {_OPERATORS[type(op)]} {tex(b, _COMPARE)}", _LOGIC
+            case ast.Compare(left=a, ops=[op], comparators=[b]):
+                return f"{tex(a, _SUM)} {_OPERATORS[type(op)]} {tex(b, _SUM)}", _COMPARE
+            case ast.Attribute(value=a, attr="T"):
+                return rf"{tex(a, _ATOM)}^\top", _POWER
+            case ast.Call():
+                return self.call(e), _ATOM
+        return rf"\mathtt{{{ast.unparse(e)}}}", _ATOM
+
+    def call(self, e: ast.Call) -> str:
+        name = e.func.attr if isinstance(e.func, ast.Attribute) else ast.unparse(e.func)
+        given = [self.tex(a) for a in e.args]
+        match name, given:
+            case "sqrt", [a]:
+                return rf"\sqrt{{{a}}}"
+            case "abs", [a]:
+                return rf"\left|{a}\right|"
+            case "norm", [a]:
+                return rf"\left\lVert {a} \right\rVert"
+            case "square", [_]:
+                return f"{self.tex(e.args[0], _ATOM)}^2"
+            case ("maximum" | "max" | "minimum" | "min"), _:
+                return rf"\{name[:3]}\left({', '.join(given)}\right)"
+            case "where", _:
+                rows = self.cases(e)
+                return rf"\begin{{cases}} {' '.join(rows)} \end{{cases}}"
+        # \mathrm, for not everybody who shows formulas knows \operatorname.
+        return rf"\mathrm{{{_escaped(name)}}}\left({', '.join(given)}\right)"
+
+    def cases(self, e: ast.Call) -> list[str]:
+        """The rows of np.where; one inside its second value goes on with the rows."""
+        condition, a, b = e.args
+        row = rf"{self.tex(a)} & \text{{if }} {self.tex(condition)} \\"
+        if isinstance(b, ast.Call) and ast.unparse(b.func) == "np.where":
+            return [row, *self.cases(b)]
+        return [row, rf"{self.tex(b)} & \text{{otherwise}}"]
 
 
 def _starts_with_digit(e: ast.expr) -> bool:

@@ -222,7 +222,7 @@ class one_cycle(Schedule):
     Smith and Topin (2018), "super-convergence", with fastai's cosines. The large α in the middle
     keeps out of sharp minima (the loss may rise there), the end settles. Smith (2018) runs the
     momentum against it, which is the same schedule upside down:
-    `Epochsum(params, lr=one_cycle(0.5, n), mu=one_cycle(0.85, n, start=0.95, final=0.95))`.
+    `Momentum(params, lr=one_cycle(0.5, n), mu=one_cycle(0.85, n, start=0.95, final=0.95))`.
     """
 
     peak: Amount

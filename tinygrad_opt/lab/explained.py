@@ -1,0 +1,120 @@
+"""An update with its numbers, for a weight that one can follow in the head, and for one weight of a
+network in training: what `tinygrad-opt explain` prints.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import optim
+from tinygrad_opt.backend import manual_seed
+from tinygrad_opt.data import Batches, load_digits
+from tinygrad_opt.lab.race import BATCH_SIZE, SIZES
+from tinygrad_opt.nn import MLP
+from tinygrad_opt.ops.loss import cross_entropy
+from tinygrad_opt.optim.groups import nearest
+from tinygrad_opt.tensor import Tensor
+
+RATE = 0.1  # for optimizers that leave the learning rate to their users
+
+
+def explainable() -> dict[str, type[optim.Optimizer]]:
+    """The optimizers whose update of one weight has numbers to tell it by, in lower case."""
+    members = (getattr(optim, name) for name in optim.__all__)
+    classes = [c for c in members if inspect.isclass(c) and issubclass(c, optim.Optimizer)]
+    return {c.__name__.lower(): c for c in classes if hasattr(c, "rule")}
+
+
+def named(word: str) -> type[optim.Optimizer]:
+    """The optimizer called `word`, in any case. ValueError, with the nearest name, if none is."""
+    known = explainable()
+    if word.lower() not in known:
+        raise ValueError(f"no optimizer {word!r} to explain{nearest(word.lower(), known)}")
+    return known[word.lower()]
+
+
+def _made(cls: type[Any], params: Any, settings: Mapping[str, Any]) -> optim.Optimizer:
+    lr = inspect.signature(cls).parameters["lr"]
+    given = {"lr": RATE, **settings} if lr.default is lr.empty else settings
+    return cls(params, **given)
+
+
+def _head(optimizer: optim.Optimizer) -> str:
+    return repr(optimizer).partition(": ")[0]
+
+
+def on_a_bowl(
+    word: str, settings: Mapping[str, Any] | None = None, *, weight: float = 1.0,
+    curvature: float = 1.0, steps: int = 3, digits: int | None = 4,
+) -> str:  # fmt: skip
+    """The first steps of one weight on the bowl ½ · curvature · w², line by line.
+
+    Args:
+        word: the optimizer's name.
+        settings: keywords for it; what is missing has its default, a learning rate without one 0.1.
+        weight, curvature: where it starts, and how steep the bowl is; float64.
+        steps: how many.
+        digits: significant digits; None for all that are needed to compute it again, exactly.
+
+    Raises:
+        ValueError, TypeError: an unknown name, or settings that the optimizer refuses.
+    """
+    cls = named(word)
+    shape = (1, 1) if cls is optim.Muon else (1,)  # Muon moves matrices alone
+    w = Tensor(np.full(shape, weight, "float64"), requires_grad=True)
+    optimizer = _made(cls, [("w", w)], settings or {})
+    told = [_head(optimizer), f"one weight on the bowl ½ {curvature:g} w², so that g = "
+            f"{curvature:g} w"]  # fmt: skip
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (0.5 * curvature * w * w).sum()
+        loss.backward()
+        return loss
+
+    place = (0,) * len(shape)
+    optimizer.watch("w", place)
+    for _ in range(steps):
+        optimizer.step(closure)
+        told += ["", optimizer.explain("w", place, digits)]
+    return "\n".join(told)
+
+
+def in_training(
+    word: str, settings: Mapping[str, Any] | None = None, *, parameter: str = "layers.0.weight",
+    index: tuple[int, ...] = (), step: int = 1, seed: int = 0, digits: int | None = 4,
+) -> str:  # fmt: skip
+    """One step of one weight of the race's network, while it learns the digits; float32.
+
+    Args:
+        word, settings, digits: as for `on_a_bowl`.
+        parameter, index: which weight; by default one in the middle of the parameter.
+        step: which step, 1 or later, in batches of 32 images.
+        seed: of the first weights and of the batches.
+    """
+    cls = named(word)
+    manual_seed(seed)
+    model = MLP(list(SIZES), activation="relu")
+    params = list(model.named_parameters())
+    if cls is optim.Muon:
+        params = [(name, t) for name, t in params if t.ndim == 2]
+    optimizer = _made(cls, params, settings or {})
+    shapes = {name: t.shape for name, t in params}
+    if not index and parameter in shapes:
+        index = tuple(n // 2 for n in shapes[parameter])
+    optimizer.watch(parameter, index)
+    batches = Batches(*load_digits()[0], BATCH_SIZE, seed=seed)
+    while True:
+        for x, y in batches:
+
+            def closure(x: Any = x, y: Any = y) -> Tensor:
+                optimizer.zero_grad()
+                loss = cross_entropy(model(x), y)
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+            if optimizer.t == step:
+                return f"{_head(optimizer)}\n\n{optimizer.explain(parameter, index, digits)}"
