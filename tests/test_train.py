@@ -12,6 +12,7 @@ import tinygrad_opt as tg
 from tinygrad_opt import nn, train
 from tinygrad_opt.data import Batches
 from tinygrad_opt.optim import SGD, Momentum
+from tinygrad_opt.optim.wrappers import Wrapper
 from tinygrad_opt.train import History, evaluate, fit
 
 N, CLASSES = 26, 3
@@ -111,12 +112,12 @@ def test_no_step_waits_for_the_gpu():
 
 
 def test_an_optimizer_may_call_the_closure_more_than_once_and_the_first_loss_is_told():
-    class Twice:
+    class Twice(Wrapper):
         """The gradient of a second point, as SAM takes it."""
 
         def __init__(self, optimizer):
-            self.optimizer, self.groups, self.returned = optimizer, optimizer.groups, []
-            self.zero_grad = optimizer.zero_grad
+            super().__init__(optimizer)
+            self.returned = []
 
         def step(self, closure):
             first = closure()
@@ -521,3 +522,62 @@ def test_the_bar_reads_losses_a_few_times_a_second_and_not_at_every_step(monkeyp
     model = network()
     fit(model, loss, momentum(model), [classes()] * 100, 1, progress=True)
     assert 4 <= len(read) <= 6  # one second, four times, and once at the end
+
+
+# ---- optimizers that want more than a step -------------------------------------------------------
+
+
+def test_a_schedule_that_waits_for_a_plateau_hears_the_loss_of_each_epoch():
+    x, y = classes("float64")
+    model, lr = network("float64"), tg.optim.schedules.OnPlateau(0.5, factor=0.1, patience=1)
+    optimizer = SGD(model.parameters(), lr=lr)
+    history = fit(model, tg.cross_entropy, optimizer, Batches(x, y, 26, shuffle=False), 3)
+    assert lr(0) == 0.5
+    assert lr.best == min(history.loss)
+    fit(model, lambda p, y: tg.cross_entropy(p, y) * 0 + 9.0, optimizer, [(x, y)], 2)
+    assert lr(0) == 0.05
+
+
+def test_the_validation_loss_is_what_a_plateau_is_told_if_there_is_one():
+    x, y = classes("float64")
+    model, lr = network("float64"), tg.optim.schedules.OnPlateau(0.5)
+    history = fit(model, tg.cross_entropy, SGD(model.parameters(), lr=lr), Batches(x, y, 8), 3,
+                  validation=classes("float64", seed=9))  # fmt: skip
+    assert lr.best == min(history.val_loss)
+    assert lr.best != min(history.loss)
+
+
+def test_an_average_of_weights_is_what_is_validated_and_training_goes_on_as_if_it_were_not():
+    (x, y), held_out = classes("float64"), classes("float64", seed=9)
+
+    def trained(validation):
+        model = network("float64")
+        optimizer = tg.optim.ScheduleFree(model.parameters(), lr=0.5)
+        history = fit(model, tg.cross_entropy, optimizer, Batches(x, y, 8), 2,
+                      validation=validation)  # fmt: skip
+        return model, optimizer, history
+
+    model, optimizer, history = trained(held_out)
+    np.testing.assert_array_equal(weights(model), weights(trained(None)[0]))
+    at_y = evaluate(model, tg.cross_entropy, *held_out)[0]
+    optimizer.eval()
+    assert history.val_loss[-1] == evaluate(model, tg.cross_entropy, *held_out)[0] != at_y
+
+
+@pytest.mark.parametrize("name", ["Nesterov", "SAM", "Lookahead", "LBFGS", "Adam", "Muon"])
+def test_one_loop_trains_with_optimizers_of_every_kind(name):
+    x, y = classes("float64")
+    model = network("float64")
+    params = model.parameters()
+    matrices = [t for t in params if t.ndim == 2]
+    optimizer = {
+        "Nesterov": lambda: tg.optim.Nesterov(params, lr=0.1),
+        "SAM": lambda: tg.optim.SAM(SGD(params, lr=0.3)),
+        "Lookahead": lambda: tg.optim.Lookahead(SGD(params, lr=0.3), k=2),
+        "LBFGS": lambda: tg.optim.LBFGS(params, line_search_fn="strong_wolfe"),
+        "Adam": lambda: tg.optim.Adam(params, lr=0.02),
+        "Muon": lambda: tg.optim.Muon(matrices, lr=0.05),
+    }[name]()
+    history = fit(model, tg.cross_entropy, optimizer, [(x, y)], 12)
+    assert history.loss[-1] < 0.9 * history.loss[0]
+    assert optimizer.t == history.steps == 12

@@ -197,7 +197,8 @@ def fit(
     Args:
         model: a Module, or any function from a batch's x to a prediction.
         loss: from (prediction, y) to one number, the *mean* over the samples.
-        optimizer: of tg.optim, over parameters of the model.
+        optimizer: of tg.optim, over parameters of the model. It is told the loss of each epoch
+            (the validation loss, if there is one), for schedules that wait for a plateau.
         batches: (x, y) pairs, one sample a row: a `Batches`, a list, anything that can be iterated
             once an epoch.
         epochs: how many, 0 or more.
@@ -261,9 +262,10 @@ def fit(
                 bar.advance(len(group), note)
             if history.steps == first:
                 raise ValueError(f"fit: epoch {epoch + 1} has no batches")
-            val = (None, None) if held_out is None else _evaluated(model, loss, *held_out)
+            val = (None, None) if held_out is None else _validated(model, loss, optimizer, held_out)
             history._close_epoch(first, *val)
             _check_recorded(history, first)
+            optimizer.observe(history.epochs[-1].loss if held_out is None else val[0])
     return history
 
 
@@ -289,6 +291,16 @@ def _step(model: Callable, loss: Callable, optimizer: Any, group: list[tuple]) -
 
     optimizer.step(closure)
     return calls[0]  # of several calls, the first is the one for the weights as they stood
+
+
+def _validated(
+    model: Callable, loss: Callable, optimizer: Any, held_out: tuple[Array, Array]
+) -> tuple[float, float | None]:
+    optimizer.eval()
+    try:
+        return _evaluated(model, loss, *held_out)
+    finally:
+        optimizer.train()
 
 
 def evaluate(

@@ -18,6 +18,7 @@ from tinygrad_opt.optim.explain import Explanations
 from tinygrad_opt.optim.flat import FlatVector, flat_vectors
 from tinygrad_opt.optim.groups import checked_groups, nearest
 from tinygrad_opt.optim.rule import Rule
+from tinygrad_opt.optim.schedules import Schedule
 from tinygrad_opt.optim.transforms import Transform
 from tinygrad_opt.tensor import next_index
 
@@ -287,7 +288,23 @@ class Optimizer:
             flat.w[...] = place
             flat.stamp()
 
+    def eval(self) -> "Optimizer":
+        """Make the weights those to measure with. For most, and this one, they are that always."""
+        return self
+
+    def train(self) -> "Optimizer":
+        """Make the weights those to train with, after `eval()`."""
+        return self
+
     # ---- hyper-parameters --------------------------------------------------
+
+    def observe(self, loss: Any) -> None:
+        """Tell the schedules how the epoch went: `OnPlateau` lowers its value when the loss, a
+        number, no longer falls. `fit` calls this, with the validation loss if there is one."""
+        for group in self.groups:
+            for value in group.values():
+                if isinstance(value, Schedule):
+                    value.observe(loss)
 
     def _scalars(self, group: Mapping[str, Any]) -> dict[str, float]:
         """The hyper-parameters for the coming step: schedules asked, ranges checked.
