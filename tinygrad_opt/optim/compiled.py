@@ -7,6 +7,7 @@ that has taken as long as compiling would; this way a run takes at most twice wh
 taken had it known its length (the "ski rental" of online algorithms; Karlin et al. 1988).
 """
 
+import ast
 import contextlib
 import functools
 import hashlib
@@ -172,6 +173,8 @@ class Loop:
     def __init__(self, rule: Rule, dtype: np.dtype):
         self.rule, self.dtype, self.spent = rule, dtype, 0.0
         self.update: Callable[..., None] = _not_compiled
+        self.places = [rule.arrays.index(name) for name in rule.results]
+        self.aliases = any(isinstance(line.expression, ast.Name) for line in rule.lines)
         # Numba knows no arithmetic of half precision on the CPU.
         self.compilable = rule.elementwise and dtype.itemsize > 2 and available()
 
@@ -224,16 +227,17 @@ class Loop:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Numba's, on what this machine lacks for its cache
             module.update(0, 0, *[nothing] * len(self.rule.arrays),
-                          *[0.0] * self.rule.lowered.count)  # fmt: skip
+                          *[kind() for kind in self.rule.lowered.types])  # fmt: skip
         return module.update
 
     def _plain(self, arrays: Sequence[np.ndarray], scalars: dict[str, float]) -> None:
         with np.errstate(all="ignore"):  # as silent as the compiled loop
             new = self.rule(*arrays, **scalars)
         # `before = w` returns the array that the new w is about to be written to.
-        new = [x.copy() if any(x is a for a in arrays) else x for x in new]
-        for name, value in zip(self.rule.results, new):
-            arrays[self.rule.arrays.index(name)][...] = value
+        if self.aliases:
+            new = tuple(x.copy() if any(x is a for a in arrays) else x for x in new)
+        for place, value in zip(self.places, new):
+            arrays[place][...] = value
 
     @functools.cached_property
     def _blocks(self) -> Callable[[Sequence[np.ndarray], Sequence[float]], None]:
@@ -241,7 +245,6 @@ class Loop:
 
     def _compiled(self, arrays: Sequence[np.ndarray], hoisted: Sequence[float]) -> None:
         size = len(arrays[0])
-        hoisted = tuple(map(float, hoisted))  # for a bool Numba would compile it once more
         shares = min(threads(), size // SHARE)
         if shares < 2:
             self.update(0, size, *arrays, *hoisted)

@@ -296,7 +296,7 @@ class Rule:
         return ARRAY
 
     def _check_meaning(self, e: ast.Call) -> None:
-        """What a plain call would find under the name must be what the other readings take it for."""
+        """A plain call must find under the name what the other readings take it for."""
         name = "np" if isinstance(e.func, ast.Attribute) else ast.unparse(e.func)
         meant = np if name == "np" else ON_SCALARS[name]
         found = {**vars(builtins), **self._space()}.get(name)
@@ -459,9 +459,9 @@ class _Numbers(ast.NodeTransformer):
 # Words that mean something in C++, to CuPy, or in the loop that Numba compiles.
 _TAKEN = re.compile(
     r"(in|out|np)_.*|s\d+|T|i|n|numba|range|size|NULL|NAN|INFINITY|EOF|linux|unix|"
-    "alignas|alignof|and_eq|asm|auto|bitand|bitor|bool|case|catch|char|double|char8_t|char16_t|char32_t|"
-    "compl|complex|concept|const|const_cast|consteval|constexpr|constinit|co_await|co_return|"
-    "co_yield|decltype|default|delete|do|dynamic_cast|enum|explicit|export|extern|false|float|"
+    "alignas|alignof|and_eq|asm|auto|bitand|bitor|bool|case|catch|char|char8_t|char16_t|char32_t|compl|"
+    "complex|concept|const|const_cast|consteval|constexpr|constinit|co_await|co_return|"
+    "co_yield|decltype|default|delete|do|double|dynamic_cast|enum|explicit|export|extern|false|float|"
     "float16|friend|goto|half|inline|int|long|major|minor|mutable|namespace|new|noexcept|not_eq|"
     "nullptr|operator|or_eq|private|protected|public|register|reinterpret_cast|requires|short|"
     "signed|sizeof|static|static_assert|static_cast|struct|switch|template|this|thread_local|"
@@ -490,15 +490,14 @@ class Lowered:
     Attributes:
         names: what each name of the rule is called here: itself, unless that means something else.
         lines: (name, text, kind) for each line in which an array occurs.
-        count: how many scalars there are.
-        host: from the keywords of the rule to (the values of s0, s1, ..., those to be carried);
-            each value is a float, or the bool of a condition.
+        types: of s0, s1, ...: float, or bool for the condition of a np.where.
+        host: from the keywords of the rule to (the values of s0, s1, ..., those to be carried).
     """
 
     def __init__(self, rule: Rule):
         self.names = _safe_names(rule.names)
         self.lines: list[tuple[str, str, str]] = []
-        self.count = 0
+        self.types: list[type] = []
         self._rule, self._known = rule, dict[str, str]()
         program: list[str] = []
         for name, expression, kind in rule.lines:
@@ -509,19 +508,24 @@ class Lowered:
                 tree = ast.parse(ast.unparse(expression), mode="eval").body
                 text = ast.unparse(self._lower(tree, program))
                 self.lines.append((self.names[name], text, kind))
-        values = "".join(f"_real(_s{n}), " for n in range(self.count))
+        values = "".join(f"_{kind.__name__}(_s{n}), " for n, kind in enumerate(self.types))
         carried = "".join(f"{name!r}: {name}, " for name in rule.carried)
         head = f"def host({', '.join(('*', *rule.scalars)) if rule.scalars else ''}):"
         source = "\n    ".join([head, *program, f"return ({values}), {{{carried}}}"])
-        space: dict[str, Any] = {**ON_SCALARS, "_real": _real, "_bool": bool}
+        space: dict[str, Any] = {**ON_SCALARS, "_float": float, "_bool": bool}
         exec(source, space)
         self.host: Callable[..., tuple[tuple, dict[str, float]]] = space["host"]
 
-    def _hoisted(self, text: str, program: list[str]) -> ast.expr:
+    @property
+    def count(self) -> int:
+        """How many scalars there are."""
+        return len(self.types)
+
+    def _hoisted(self, text: str, program: list[str], kind: type = float) -> ast.expr:
         if text not in self._known:
             self._known[text] = f"s{self.count}"
             program.append(f"_s{self.count} = {text}")
-            self.count += 1
+            self.types.append(kind)
         return ast.Name(self._known[text])
 
     def _lower(self, e: ast.expr, program: list[str]) -> ast.expr:
@@ -531,7 +535,7 @@ class Lowered:
             case ast.Call(args=[condition, *values]) if function_of(e) == "where":
                 if self._rule._kind(condition) == SCALAR:
                     # Decided before it is rounded: 1e-50 is true, and in float32 it is 0.
-                    chosen = self._hoisted(f"_bool({ast.unparse(condition)})", program)
+                    chosen = self._hoisted(f"_bool({ast.unparse(condition)})", program, bool)
                 else:
                     chosen = self._lower(condition, program)
                 return _call("where", chosen, *(self._lower(v, program) for v in values))
@@ -552,10 +556,6 @@ class Lowered:
             case ast.Name(id=name):
                 return ast.Name(self.names[name])
         raise AssertionError(ast.dump(e))
-
-
-def _real(x: Any) -> float:
-    return x if isinstance(x, bool) else float(x)
 
 
 def _call(name: str | None, *arguments: ast.expr) -> ast.expr:
