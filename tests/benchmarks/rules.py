@@ -1,5 +1,5 @@
-"""What one update of many weights costs: each elementwise rule beside PyTorch's version of it, in the
-same run.
+"""What one update of many weights costs: each elementwise rule beside PyTorch's version of it, in
+the same run, and what an update does to the rest of a training step.
 
 `python tests/benchmarks/rules.py` prints one JSON object for the threads that OMP_NUM_THREADS
 allows; `run.py` beside it runs this for one thread and for all, and prints them. Rounds are
@@ -102,10 +102,57 @@ def measured(name, size, fast):
             "wanted": wanted}  # fmt: skip
 
 
+def inside_a_step(repeat=3):
+    """A whole step of 784-1024-1024-10, batch 256, with Adam in each of its ways: a loop whose
+    threads spin would slow the matrix products after it down, and this would show it."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((256, 784)).astype("float32"), rng.integers(0, 10, 256)
+    ways = {"no update": None, "NumPy calls": 0, "compiled, 1 thread": 1}
+    if threads_allowed() > 1:
+        ways[f"compiled, {threads_allowed()} threads"] = threads_allowed()
+
+    def step_of(way):
+        tg.manual_seed(0)
+        model = tg.nn.MLP([784, 1024, 1024, 10])
+        optimizer = optim.Adam(model.parameters(), lr=1e-3)
+        loop = compiled.Loop(optim.Adam.rule, np.dtype("float32"))
+        if ways[way]:
+            loop.compile()
+
+        def step():
+            compiled._loops[optim.Adam.rule, np.dtype("float32")] = loop
+            compiled.threads = lambda: ways[way]
+            optimizer.zero_grad()
+            tg.cross_entropy(model(x), y).backward()
+            if ways[way] is not None:
+                optimizer.step()
+
+        return step
+
+    patience, compiled.PATIENCE = compiled.PATIENCE, math.inf
+    steps = {way: step_of(way) for way in ways}
+    times = dict.fromkeys(ways, math.inf)
+    for _ in range(25):
+        for way, step in steps.items():
+            step()
+            start = time.perf_counter()
+            for _ in range(repeat):
+                step()
+            times[way] = min(times[way], (time.perf_counter() - start) / repeat)
+    compiled.PATIENCE = patience
+    return times
+
+
+def threads_allowed():
+    return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+
+
 def main():
-    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    threads = threads_allowed()
     torch.set_num_threads(threads)
     only = sys.argv[1:] or list(RULES)
+    step = inside_a_step() if len(sys.argv) == 1 else {}
+    compiled.threads = lambda: threads
     rows = [measured(name, size, True) for name in only for size in SIZES]
     if threads == 1:
         compiled.PATIENCE = math.inf
@@ -113,7 +160,8 @@ def main():
         rows += [measured(name, size, False) for name in only for size in SIZES]
     versions = {"numpy": np.__version__, "torch": torch.__version__,
                 "numba": __import__("numba").__version__}  # fmt: skip
-    print(json.dumps({"threads": threads, "versions": versions, "rows": rows}))
+    print(json.dumps({"threads": threads, "versions": versions, "rows": rows,
+                      "inside a step": step}))  # fmt: skip
 
 
 if __name__ == "__main__":
