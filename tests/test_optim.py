@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import strict_cupy
 import torch
 
 import tinygrad_opt as tg
@@ -386,6 +387,22 @@ def test_a_finite_gradient_whose_square_overflows_is_no_false_alarm():
     w.grad = np.full(4, 1e25, "float32")
     optimizer.step()
     assert optimizer.t == 1
+
+
+def test_on_a_gpu_a_gradient_that_is_not_finite_is_noted_there_and_told_when_asked_for():
+    with strict_cupy.installed() as cupy, tg.use("cupy"):
+        w = tg.Tensor(cupy.ones(4), requires_grad=True)
+        optimizer = Momentum([w], lr=0.1)
+        for bad in (1.0, math.nan, math.inf, 1.0):
+            w.grad = cupy.full(4, bad)
+            with strict_cupy.no_sync():
+                optimizer.step()
+        with pytest.raises(FloatingPointError, match="NaN or inf at step 1;"):
+            optimizer.state_dict()
+        optimizer.raise_if_not_finite()  # told once
+        optimizer.zero_grad()
+        optimizer.step()
+        assert optimizer.state_dict()["t"] == 5
 
 
 def test_the_finite_check_can_be_switched_off():

@@ -416,6 +416,19 @@ def test_a_gpu_that_is_not_waited_for_tells_of_its_nan_at_the_end_of_the_epoch()
             fit(model, tg.mse_loss, optimizer, batches, 1)
 
 
+def test_a_gpu_tells_of_a_gradient_that_was_not_finite_at_the_end_of_the_epoch():
+    with strict_cupy.installed(), tg.use("cupy"):
+        model = nn.Linear(4, 1).to("cupy")
+        optimizer = SGD(model.parameters(), 0.1)
+
+        def loss(prediction, y):  # finite, with an infinite slope
+            return tg.sqrt(tg.square(prediction - prediction.detach())).mean()
+
+        batches = Batches(np.ones((2, 4), "f4"), np.ones((2, 1), "f4"), 2)
+        with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="at step 0;"):
+            fit(model, loss, optimizer, batches, 1)
+
+
 def test_an_interrupt_leaves_the_weights_of_the_last_whole_step_and_its_history():
     x, y = classes()
     batches = [(x[:8], y[:8]), (x[8:16], y[8:16]), (x[16:], y[16:])]

@@ -222,8 +222,8 @@ def fit(
     Raises:
         FloatingPointError: a loss or gradient that is NaN or infinite, telling the step, the last
             finite loss, the learning rate and the op; weights and optimizer are as they were before
-            that step. (Only on CuPy, and only with check_finite=False, it comes at the end of the
-            epoch, and the weights have moved on.)
+            that step. (On CuPy, which is not waited for, it comes at the end of the epoch, and the
+            weights have moved on.)
         ValueError: a count out of its range; an optimizer that holds none of the model's
             parameters; validation or batches that are not pairs; no batches.
         TypeError: a loss that is not one number; an iterator for several epochs.
@@ -265,6 +265,7 @@ def fit(
             val = (None, None) if held_out is None else _validated(model, loss, optimizer, held_out)
             history._close_epoch(first, *val)
             _check_recorded(history, first)
+            optimizer.raise_if_not_finite()
             optimizer.observe(history.epochs[-1].loss if held_out is None else val[0])
     return history
 
@@ -408,8 +409,7 @@ def _check_recorded(history: History, first: int) -> None:
         if not math.isfinite(_mean_loss(history._steps[step])):
             raise FloatingPointError(
                 f"the loss of step {step} (the first is 0) was not finite. A GPU's losses are read "
-                "at the end of the epoch, so the weights have moved on since; an optimizer with "
-                "check_finite=True stops at the step itself"
+                "at the end of the epoch, so the weights have moved on since"
             )
 
 

@@ -151,7 +151,7 @@ class LBFGS(Optimizer):
 
         f, g = value_and_gradient()
         if self.check_finite:
-            self._check_finite(flat)
+            self._check_finite(flat, wait=True)
             if not math.isfinite(f):
                 raise FloatingPointError(f"the loss is {f} where the step of LBFGS began")
         for n in range(self.max_iter):

@@ -46,7 +46,8 @@ class Optimizer:
         form: which of `rules`, where there are several.
         l2: λ of the penalty ½λ|w|², whose gradient λw is added to g (torch's `weight_decay`).
         transforms: what is done to a copy of the gradient before the rule sees it, in order.
-        check_finite: raise FloatingPointError, with nothing changed, on a NaN or inf gradient.
+        check_finite: raise FloatingPointError, with nothing changed, on a NaN or inf gradient. On
+            CuPy, which is not waited for, later: see `raise_if_not_finite`.
 
     Attributes:
         t: the number of steps taken.
@@ -135,6 +136,7 @@ class Optimizer:
         for flat in self._flat:
             self._make_slots(flat, now[flat.group])
         self._explained = Explanations()
+        self._bad_step: Array | None = None  # on a GPU, the first with a NaN, or -1
         self._stepped = 0  # when, on the clock of tensors; 0 when the next gradient is under way
         self._after: list[Callable[[], None]] = []  # what wrappers do as a part of each update
 
@@ -339,19 +341,43 @@ class Optimizer:
 
     # ---- the finite check --------------------------------------------------
 
-    def _check_finite(self, flat: FlatVector) -> None:
+    def _check_finite(self, flat: FlatVector, wait: bool = False) -> None:
+        """FloatingPointError for a NaN or inf in g. On a GPU, unless told to `wait`, it only notes
+        the step there, for `raise_if_not_finite()` to tell."""
+        xp = array_module(flat.g)
+        if flat.backend != "numpy" and not wait:
+            before = xp.full((), -1) if self._bad_step is None else self._bad_step
+            new = (before < 0) & ~xp.isfinite(flat.g).all()
+            self._bad_step = xp.where(new, self.t, before)
+            return
         # One dot product sees every NaN and inf. It may overflow where all is finite: look again.
         # (vdot is silent about an overflow, where @ would warn.)
-        if math.isfinite(array_module(flat.g).vdot(flat.g, flat.g)):
+        if math.isfinite(xp.vdot(flat.g, flat.g)):
             return
         for name, part in zip(flat.names, flat.grad_views):
-            bad = ~array_module(part).isfinite(part)
+            bad = ~xp.isfinite(part)
             if bad.any():
                 raise FloatingPointError(
                     f"the gradient of {name} has {int(bad.sum())} NaN or inf among {part.size} "
                     f"values at step {self.t}; nothing was changed. A smaller learning rate helps "
                     "where the loss grew before; tg.detect_anomaly() finds the op"
                 )
+
+    def raise_if_not_finite(self) -> None:
+        """On CuPy, raise FloatingPointError if a gradient since the last call had a NaN or inf.
+
+        A step on a GPU does not wait to find out; it takes note there. This waits: `fit` calls it
+        when it reads losses, `state_dict()` before it saves. The weights have moved on since.
+        """
+        if self._bad_step is None:
+            return
+        step, self._bad_step = int(self._bad_step), None
+        if step >= 0:
+            raise FloatingPointError(
+                f"a gradient had a NaN or inf at step {step}; the GPU was not waited for, so the "
+                "weights have moved on since. A smaller learning rate helps where the loss grew "
+                "before; tg.detect_anomaly() finds the op"
+            )
 
     # ---- state -------------------------------------------------------------
 
@@ -368,6 +394,7 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """All that the coming steps depend on besides the weights: t, the hyper-parameters by group
         and the slots by parameter name, as NumPy arrays of the caller's own."""
+        self.raise_if_not_finite()
         return state.taken(self)
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
