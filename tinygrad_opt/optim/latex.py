@@ -69,14 +69,14 @@ def _escaped(name: str) -> str:
     return name.replace("_", r"\_")
 
 
-def _constant(value: object) -> str:
-    """A number, of which a very small or large one is written as a power of ten."""
-    text = f"{value:g}" if isinstance(value, (int, float)) else str(value)
-    match = re.fullmatch(r"(-?[\d.]+)e([+-]\d+)", text)
+def _constant(value: object) -> tuple[str, int]:
+    """A number with all its digits; a very small or large one is written as a power of ten."""
+    text = repr(value).removesuffix(".0")
+    match = re.fullmatch(r"([\d.]+)e([+-]\d+)", text)
     if not match:
-        return text
+        return text, _ATOM
     power = f"10^{{{int(match[2])}}}"
-    return power if match[1] == "1" else rf"{match[1]} \cdot {power}"
+    return (power, _POWER) if match[1] == "1" else (rf"{match[1]} \cdot {power}", _PRODUCT)
 
 
 class _Typesetter:
@@ -89,15 +89,25 @@ class _Typesetter:
         text, strength = self.form(e)
         return text if strength >= least else rf"\left({text}\right)"
 
+    def unsigned(self, e: ast.expr, least: int) -> str:
+        """An operand behind a sign, which no other may follow."""
+        text = self.tex(e, least)
+        return rf"\left({text}\right)" if text.startswith("-") else text
+
+    def base(self, e: ast.expr) -> str:
+        """What an exponent is put to."""
+        text = self.tex(e, _ATOM)
+        return rf"\left({text}\right)" if text.endswith(r"\end{cases}") else text
+
     def form(self, e: ast.expr) -> tuple[str, int]:
         tex = self.tex
         match e:
             case ast.Name(id=name):
                 return self.names.get(name, _name(name)), _ATOM
             case ast.Constant(value=value):
-                return _constant(value), _ATOM
+                return _constant(value)
             case ast.UnaryOp(op=ast.USub(), operand=a):
-                return "-" + tex(a, _PRODUCT), _SIGN
+                return "-" + self.unsigned(a, _PRODUCT), _SIGN
             case ast.UnaryOp(op=ast.Invert(), operand=a):
                 return rf"\neg {tex(a, _ATOM)}", _ATOM
             case ast.BinOp(left=a, op=ast.Div(), right=b):
@@ -105,14 +115,18 @@ class _Typesetter:
             case ast.BinOp(left=a, op=ast.Pow(), right=ast.Constant(value=0.5)):
                 return rf"\sqrt{{{tex(a)}}}", _ATOM
             case ast.BinOp(left=a, op=ast.Pow(), right=b):
-                return f"{tex(a, _ATOM)}^{{{tex(b)}}}", _POWER
+                return f"{self.base(a)}^{{{tex(b)}}}", _POWER
+            case ast.BinOp(left=a, op=ast.FloorDiv(), right=b):
+                return rf"\left\lfloor \frac{{{tex(a)}}}{{{tex(b)}}} \right\rfloor", _ATOM
+            case ast.BinOp(left=a, op=ast.Mod(), right=b):
+                return rf"{tex(a, _POWER)} \bmod {tex(b, _POWER)}", _PRODUCT
             case ast.BinOp(left=a, op=ast.MatMult(), right=b):
                 return f"{tex(a, _PRODUCT)} {tex(b, _SIGN)}", _PRODUCT
             case ast.BinOp(left=a, op=ast.Mult(), right=b):
                 between = r" \cdot " if _starts_with_digit(b) else r" \, "
                 return f"{tex(a, _PRODUCT)}{between}{tex(b, _SIGN + 1)}", _PRODUCT
             case ast.BinOp(left=a, op=ast.Add() | ast.Sub() as op, right=b):
-                right = tex(b, _PRODUCT) if isinstance(op, ast.Sub) else tex(b, _SUM)
+                right = self.unsigned(b, _PRODUCT if isinstance(op, ast.Sub) else _SUM)
                 return f"{tex(a, _SUM)} {_OPERATORS[type(op)]} {right}", _SUM
             case ast.BinOp(left=a, op=op, right=b):
                 return f"{tex(a, _COMPARE)} {_OPERATORS[type(op)]} {tex(b, _COMPARE)}", _LOGIC
@@ -120,6 +134,8 @@ class _Typesetter:
                 return f"{tex(a, _SUM)} {_OPERATORS[type(op)]} {tex(b, _SUM)}", _COMPARE
             case ast.Attribute(value=a, attr="T"):
                 return rf"{tex(a, _ATOM)}^\top", _POWER
+            case ast.Call(func=ast.Attribute(attr="square"), args=[a]):
+                return f"{self.base(a)}^{{2}}", _POWER
             case ast.Call():
                 return self.call(e), _ATOM
         return rf"\mathtt{{{ast.unparse(e)}}}", _ATOM
@@ -134,8 +150,6 @@ class _Typesetter:
                 return rf"\left|{a}\right|"
             case "norm", [a]:
                 return rf"\left\lVert {a} \right\rVert"
-            case "square", [_]:
-                return f"{self.tex(e.args[0], _ATOM)}^2"
             case ("maximum" | "max" | "minimum" | "min"), _:
                 return rf"\{name[:3]}\left({', '.join(given)}\right)"
             case "where", _:
