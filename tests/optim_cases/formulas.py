@@ -138,16 +138,17 @@ def nadam_with_its_warm_up_over_is_one_look_ahead_beyond_adam(cls):
 @check("RAdam")
 def radam_is_momentum_until_its_variance_can_be_trusted_and_is_then_rectified(cls):
     """Along a constant gradient: αg a step up to ρ = 5, then αrg / (|g| + ε/√(1-β₂ᵗ))."""
-    beta2, eps, course = 0.9, 0.01, constant()
-    root = np.sqrt(1 - beta2**T)
-    most = 2 / (1 - beta2) - 1
-    rho = most - 2 * T * beta2**T / (1 - beta2**T)
-    assert 0 < np.sum(rho <= 5) < 10
-    trusted = np.maximum(rho, 5)
-    r = np.sqrt((trusted - 4) / (most - 4) * (trusted - 2) / (most - 2) * most / trusted)
-    steps = np.where(rho > 5, r * STEEP / (np.abs(STEEP) + eps / root), STEEP)
-    got = run(cls, course, 40, lr=0.1, beta2=beta2, eps=eps)
-    assert_near(got, course.start - 0.1 * np.cumsum(steps, axis=0))
+    eps, course = 0.01, constant()
+    for beta2 in (0.9, 0.75):
+        root = np.sqrt(1 - beta2**T)
+        most = 2 / (1 - beta2) - 1
+        rho = most - 2 * T * beta2**T / (1 - beta2**T)
+        assert 0 < np.sum(rho <= 5) < 12
+        trusted = np.maximum(rho, 5)
+        r = np.sqrt((trusted - 4) / (most - 4) * (trusted - 2) / (most - 2) * most / trusted)
+        steps = np.where(rho > 5, r * STEEP / (np.abs(STEEP) + eps / root), STEEP)
+        got = run(cls, course, 40, lr=0.1, beta2=beta2, eps=eps)
+        assert_near(got, course.start - 0.1 * np.cumsum(steps, axis=0))
 
 
 @check("RAdam")

@@ -62,7 +62,7 @@ def the_step_of_muon_is_nearly_the_orthogonal_matrix_nearest_to_the_gradient(cls
     assert stretched.max() < 1.25
 
 
-def adafactor(course: Recorded, power: float, eps: tuple, d: float, decay: float) -> np.ndarray:
+def adafactor(course: Recorded, lr, power: float, eps: tuple, d: float, decay: float):
     """V as an explicit mean over the past squares, whose weights are shares that were left over;
     of a matrix, the product of its row and column means, over the mean of all."""
     w, path = course.start, []
@@ -76,8 +76,8 @@ def adafactor(course: Recorded, power: float, eps: tuple, d: float, decay: float
         U = course.gradients[t - 1] / np.maximum(np.sqrt(V), eps[0])
         U = U * min(1.0, d * np.sqrt(U.size) / norm(U))
         size = max(eps[1], norm(w) / np.sqrt(w.size))
-        rate = min(falling(t - 1), t**-0.5)
-        w = w - falling(t - 1) * decay * w - rate * size * U
+        rate = min(lr(t - 1), t**-0.5)
+        w = w - lr(t - 1) * decay * w - rate * size * U
         path.append(w)
     return np.array(path)
 
@@ -86,10 +86,14 @@ def adafactor(course: Recorded, power: float, eps: tuple, d: float, decay: float
 def adafactor_divides_by_the_product_of_row_and_column_means_over_the_past(cls):
     for shape in ((3, 4), (5,), (2, 3, 2)):
         course = Recorded(shape, seed=7, steps=STEPS)
-        for power, eps, d, decay in ((-0.8, (1e-3, 1e-3), 1.0, 0.0), (-0.5, (0.7, 2.0), 0.6, 0.5)):
-            got = run(cls, course, STEPS, lr=falling, beta2_decay=power, eps=eps, d=d,
-                      weight_decay=decay)  # fmt: skip
-            assert_near(got, adafactor(course, power, eps, d, decay))
+        for lr, *numbers in (
+            (falling, -0.8, (1e-3, 1e-3), 1.0, 0.0),
+            (falling, -0.5, (0.7, 2.0), 0.6, 0.5),
+            (lambda t: 0.2, -0.8, (1e-3, 1e-3), 1.0, 0.3),  # above 1/√t from t = 25 on
+        ):
+            names = ("beta2_decay", "eps", "d", "weight_decay")
+            got = run(cls, course, STEPS, lr=lr, **dict(zip(names, numbers)))
+            assert_near(got, adafactor(course, lr, *numbers))
 
 
 @check("Adafactor")
@@ -117,7 +121,8 @@ def the_rate_of_adafactor_is_at_most_one_over_the_root_of_t(cls):
 def sam_descends_by_the_gradient_a_step_uphill_over_all_weights_together(cls):
     runs = [Smooth((3, 4), seed=1), Smooth((5,), seed=2)]
     weights = tensors(runs)
-    got = trajectory(make(cls, weights, rho=0.3), weights, runs, STEPS)
+    groups = [{"params": [w]} for w in weights]
+    got = trajectory(make(cls, groups, rho=0.3), weights, runs, STEPS)
     places, pulls = [course.start for course in runs], [[], []]
     for t in range(STEPS):
         uphill = [course.gradient(w, t) for course, w in zip(runs, places)]
