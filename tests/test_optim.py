@@ -350,6 +350,12 @@ WRONG = {
     "mu one": (lambda: Momentum([leaf], lr=0.1, mu=1.0), ValueError, r"mu is in \[0, 1\), not 1.0"),
     "mu negative": (lambda: Momentum([leaf], lr=0.1, mu=-0.5), ValueError, "mu is in"),
     "l2 negative": (lambda: SGD([leaf], lr=0.1, l2=-1), ValueError, "l2 is in"),
+    "a keyword of PyTorch's": (
+        lambda: tg.optim.Adam([leaf], betas=(0.9, 0.99)), TypeError, "'betas'; here they are beta1"),
+    "a decay that may mean two things": (
+        lambda: SGD([leaf], lr=0.1, weight_decay=0.1), TypeError, "l2=λ joins .* AdamW"),
+    "a misspelt keyword": (
+        lambda: Momentum([leaf], lr=0.1, nu=0.9), TypeError, "unknown keyword 'nu'; did you mean"),
     "an unknown form": (
         lambda: Momentum([leaf], lr=0.1, form="clasical"), ValueError, "did you mean 'classical'"),
     "a schedule that goes wrong": (lambda: SGD([leaf], lr=lambda t: -1.0), ValueError, "lr is in"),
@@ -364,6 +370,31 @@ def test_a_wrong_argument_is_refused_and_leaves_the_parameter_alone(make, error,
     assert leaf.data is data
     assert leaf.grad is grad
     assert leaf.owned is owned
+
+
+def test_a_class_without_a_rule_and_a_rule_without_its_numbers_are_refused():
+    class NoRule(tg.optim.Optimizer):
+        pass
+
+    class TooFew(tg.optim.Optimizer):
+        def rule(w, g, *, lr, rho):
+            w = w - lr * rho * g
+            return (w,)
+
+    for cls, message in ((NoRule, "NoRule has no rule"), (TooFew, "takes rho, which is none of")):
+        with pytest.raises(TypeError, match=message):
+            cls([leaf], {"lr": 0.1})
+
+
+@pytest.mark.parametrize("name", ["LAMB", "LARS", "Adafactor", "Adam", "Momentum"])
+def test_tensors_without_elements_and_without_axes_are_updated_too(name):
+    ws = [parameter((0, 3)), parameter(()), parameter((2, 0))]
+    before = ws[1].item()
+    optimizer = getattr(tg.optim, name)(ws, lr=0.1)
+    for w in ws:
+        w.grad = np.ones(w.shape)
+    optimizer.step()
+    assert ws[1].item() < before
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

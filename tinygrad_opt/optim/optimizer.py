@@ -30,6 +30,15 @@ RANGES = {  # low ≤ value < high; a class adds its own names in `ranges`
 }  # fmt: skip
 
 
+# What other libraries call the same, for those who come from there.
+ELSEWHERE = {
+    "weight_decay": "l2=λ joins λw to the gradient; AdamW decays the weights themselves",
+    "momentum": "here it is mu", "betas": "here they are beta1 and beta2",
+    "nesterov": "Nesterov is an optimizer of its own", "amsgrad": "AMSGrad is one of its own",
+    "learning_rate": "here it is lr", "maximize": "minimise the negative",
+}  # fmt: skip
+
+
 @Rule
 def coupled(w, g, *, l2):
     g = g + l2 * w
@@ -118,10 +127,13 @@ class Optimizer:
         name = type(self).__name__
         if unknown:
             word = next(iter(unknown))
-            known = [*hyper, "l2", "transforms", "check_finite"]
-            raise TypeError(f"{name}: unknown keyword {word!r}{nearest(word, known)}")
+            hint = f"; {ELSEWHERE[word]}" if word in ELSEWHERE else nearest(
+                word, [*hyper, "l2", "transforms", "check_finite"])  # fmt: skip
+            raise TypeError(f"{name}: unknown keyword {word!r}{hint}")
         if form is not None and form not in self.rules:
             raise ValueError(f"{name}: unknown form {form!r}{nearest(form, self.rules)}")
+        if form is None and self.elementwise and not hasattr(self, "rule"):
+            raise TypeError(f"{name} has no rule: an optimizer is a class with a function `rule`")
         self.form, self.check_finite, self.t = form, check_finite, 0
         self.transforms = _checked_transforms(name, transforms)
         self.groups = checked_groups(name, params, {**hyper, "l2": l2})
@@ -129,6 +141,12 @@ class Optimizer:
         for group in self.groups:
             for parameter, t in zip(group["names"], group["params"]):
                 self._check_parameter(parameter, t)
+        for rule in self._rules():
+            if missing := set(rule.scalars) - {"t", *hyper, *rule.carried}:
+                raise TypeError(
+                    f"rule {rule.name} takes {', '.join(sorted(missing))}, which is none of the "
+                    f"hyper-parameters that {name} was made with"
+                )
         carried = {k: v for rule in self._rules() for k, v in rule.carried.items()}
         self._carried = [dict(carried) for _ in self.groups]
         self._flat = [flat for n, group in enumerate(self.groups)

@@ -22,6 +22,8 @@ class TensorOptimizer(Optimizer):
         new: list[tuple[list[Array], tuple]] = []
         for flat, g in zip(self._flat, gradients):
             for n, w in enumerate(flat.data_views):
+                if not w.size:  # it has no norm and no mean
+                    continue
                 rule, given = self._read_with(self._rule_for(w.shape), flat, scalars[flat.group])
                 slots = [flat.state_of(n)[slot] for slot in rule.arrays[2:]]
                 new.append(([w, *slots], rule(w, flat.view(g, n), *slots, **given)))
