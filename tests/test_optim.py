@@ -351,11 +351,11 @@ WRONG = {
     "mu negative": (lambda: Momentum([leaf], lr=0.1, mu=-0.5), ValueError, "mu is in"),
     "l2 negative": (lambda: SGD([leaf], lr=0.1, l2=-1), ValueError, "l2 is in"),
     "a keyword of PyTorch's": (
-        lambda: tg.optim.Adam([leaf], betas=(0.9, 0.99)), TypeError, "'betas'; here they are beta1"),
+        lambda: tg.optim.Adam([leaf], betas=(0.9, 0.9)), TypeError, "'betas'; here they are beta1"),
     "a decay that may mean two things": (
         lambda: SGD([leaf], lr=0.1, weight_decay=0.1), TypeError, "l2=λ joins .* AdamW"),
     "a misspelt keyword": (
-        lambda: Momentum([leaf], lr=0.1, nu=0.9), TypeError, "unknown keyword 'nu'; did you mean"),
+        lambda: SGD([leaf], lr=0.1, transform=[]), TypeError, "did you mean 'transforms'"),
     "an unknown form": (
         lambda: Momentum([leaf], lr=0.1, form="clasical"), ValueError, "did you mean 'classical'"),
     "a schedule that goes wrong": (lambda: SGD([leaf], lr=lambda t: -1.0), ValueError, "lr is in"),
