@@ -14,7 +14,7 @@ from tinygrad_opt.backend import Array, array_module
 from tinygrad_opt.optim.atomic import uninterrupted
 from tinygrad_opt.optim.flat import FlatVector
 from tinygrad_opt.optim.linesearch import Point, strong_wolfe
-from tinygrad_opt.optim.optimizer import Optimizer
+from tinygrad_opt.optim.optimizer import Optimizer, coupled
 from tinygrad_opt.optim.state import load
 
 CURVATURE = 1e-10  # a pair with yᵀs below this says nothing of the curvature, and is left out
@@ -146,7 +146,8 @@ class LBFGS(Optimizer):
             flat.gather()
             value, g = float(calls[-1]), flat.g.copy()
             if l2:
-                value, g = value + 0.5 * l2 * dot(flat.w, flat.w), g + l2 * flat.w
+                value = value + 0.5 * l2 * dot(flat.w, flat.w)
+                (g,) = coupled(flat.w, g, l2=l2)
             return value, g
 
         f, g = value_and_gradient()

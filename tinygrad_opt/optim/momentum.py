@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from tinygrad_opt import backend
 from tinygrad_opt.backend import Array
 from tinygrad_opt.optim.flat import FlatVector
 from tinygrad_opt.optim.optimizer import Optimizer, run
@@ -159,6 +160,8 @@ class Nesterov(Optimizer):
     def _explain_note(self, flat: FlatVector, n: int, place: tuple) -> Callable | None:
         if self.form != "look_ahead":
             return None
-        w, v = (float(x[place]) for x in (flat.data_views[n], flat.view(flat.slots["v"], n)))
-        mu = self._scalars(self.groups[flat.group])["mu"]
-        return lambda show: f"g was taken at w + mu * v = {show(flat.dtype.type(w + mu * v))}"
+        vectors = (flat.data_views[n], flat.view(flat.slots["v"], n))
+        w, v = (backend.host(x[place].reshape(1)) for x in vectors)
+        (there,) = self.ahead(w, v, mu=self._scalars(self.groups[flat.group])["mu"])
+        where = self.ahead.formula.removeprefix("w = ")
+        return lambda show: f"g was taken at {where} = {show(there[0])}"

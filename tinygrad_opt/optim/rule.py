@@ -359,10 +359,10 @@ class Rule:
                 value = eval(text, space, names)
                 shown = _Numbers(space, names, one, show).visit(ast.parse(text, mode="eval").body)
             names[name] = value
-            alone = isinstance(shown, ast.Name)  # a negative number needs no parentheses then
-            text_shown = ast.unparse(shown)
-            told.append(Number(name, text, text_shown.strip("()") if alone else text_shown,
-                               one(value)))  # fmt: skip
+            as_text = ast.unparse(shown)
+            if isinstance(shown, ast.Name) and as_text.startswith("("):
+                as_text = as_text[1:-1]  # alone, a negative number needs no parentheses
+            told.append(Number(name, text, as_text, one(value)))
         return told
 
 
