@@ -11,6 +11,7 @@ from optim_cases.problems import (
     Recorded,
     Smooth,
     assert_apart,
+    assert_near,
     check,
     make,
     tensors,
@@ -157,3 +158,13 @@ def what_is_float32_stays_float32(cls):
             kept = [flat.state_of(0)[slot] for slot in rule.arrays[2:]]
             new = rule(flat.data_views[0], flat.grad_views[0], *kept, **scalars)
             assert [x.dtype for x in new] == ["float32"] * len(rule.results)
+
+
+@check(*ALL)
+def in_float32_the_weights_go_the_same_way(cls):
+    """As in float64, but for rounding."""
+    for form in choices(cls):
+        narrow, wide = (_run(cls, dtype=dtype, **form) for dtype in ("float32", "float64"))
+        assert narrow.dtype == "float32"
+        assert_near(narrow, wide, 3e-5)
+        assert_apart(narrow, wide, least=0.0)

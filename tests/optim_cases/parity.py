@@ -184,11 +184,11 @@ def follows_torch(cls: type, configuration: Configuration, dtype: str, steps: in
 def _check(configuration: Configuration, dtype: str):
     def follows(cls: type) -> None:
         with wide():
-            follows_torch(cls, configuration, dtype, steps=150)
+            follows_torch(cls, configuration, dtype, steps=120)
 
     return follows
 
 
 for _configuration in CONFIGURATIONS:  # in float32 the same, but for what is widened by mistake
-    _name = f"150 steps follow torch: {_configuration}"
+    _name = f"120 steps follow torch: {_configuration}"
     CHECKS.setdefault(_configuration.ours, {})[_name] = _check(_configuration, "float64")
