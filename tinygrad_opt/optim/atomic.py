@@ -44,16 +44,26 @@ class uninterrupted:
             self.handlers[number](number, frame)
 
     def __exit__(self, *exc_info: Any) -> None:
-        self._restore()
-        if not self.late:
-            return
+        try:
+            self._restore()
+        finally:
+            if self.late:
+                self._deliver()
+
+    def _deliver(self) -> None:
         with contextlib.ExitStack() as each:  # all of them, though the first may raise
             for number, frame in reversed(self.late):
                 each.callback(self.handlers[number], number, frame)
 
     def _restore(self) -> None:
         try:
-            for number, handler in self.handlers.items():
-                set_signal(number, handler)
+            self._put_back()
+        except BaseException:  # a signal whose handler was back already, when others were not
+            self._put_back()
+            raise
         finally:
             self.waiting = False
+
+    def _put_back(self) -> None:
+        for number, handler in self.handlers.items():
+            set_signal(number, handler)

@@ -134,8 +134,8 @@ class Nesterov(Optimizer):
             return
         began = next_index()
         with self._standing_at(self._ahead):
-            self._looking = True
             try:
+                self._looking = True
                 yield
             finally:
                 self._looking = False

@@ -288,19 +288,24 @@ class Optimizer:
         there = [point(flat) for flat in self._flat]  # what can fail comes before any weight moves
         here = [flat.w.copy() for flat in self._flat]
         try:
-            self._move(there)
-            entered = next_index()
-            yield
-            edited = [name for flat in self._flat for name, t in zip(flat.names, flat.tensors)
-                      if t.written > entered]  # fmt: skip
-            if edited:
-                raise RuntimeError(
-                    f"{edited[0]} was assigned inside look_ahead(), where the weights stand for "
-                    "the gradient's sake alone: they are put back at its end. Assign outside of it"
-                )
-        finally:
-            with uninterrupted():
-                self._move(here)
+            try:
+                self._move(there)
+                entered = next_index()
+                yield
+                edited = [name for flat in self._flat for name, t in zip(flat.names, flat.tensors)
+                          if t.written > entered]  # fmt: skip
+                if edited:
+                    raise RuntimeError(
+                        f"{edited[0]} was assigned inside look_ahead(), where the weights stand "
+                        "for the gradient's sake alone: they are put back at its end. Assign "
+                        "outside of it"
+                    )
+            finally:
+                with uninterrupted():
+                    self._move(here)
+        except BaseException:  # perhaps a signal, just before the block above was uninterrupted
+            self._move(here)
+            raise
 
     def _move(self, places: Sequence[Array]) -> None:
         for flat, place in zip(self._flat, places):
