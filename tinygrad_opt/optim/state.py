@@ -6,6 +6,7 @@ a function of the user's own cannot be saved, and must be given again before loa
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +49,9 @@ def load(optimizer: Optimizer, saved: Any) -> None:
         for n, name in enumerate(flat.names):
             for slot, x in flat.state_of(n).items():
                 x[...] = backend.to(np.asarray(saved["slots"][name][slot]), flat.backend)
+    for transform, named in zip(optimizer.transforms, _restored_transforms(saved["transforms"])):
+        for key, schedule in named.items():
+            setattr(transform, key, schedules.merged(getattr(transform, key), schedule))
     optimizer._carried = [dict(carried) for carried in saved["carried"]]
     optimizer.t = saved["t"]
     optimizer._stepped = 0
@@ -55,6 +59,8 @@ def load(optimizer: Optimizer, saved: Any) -> None:
 
 def _plain(key: str, value: Any) -> Any:
     """A hyper-parameter as plain data."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.item()
     return list(value) if key == "names" else schedules.as_data(value)
 
 
@@ -70,8 +76,13 @@ def _checked(optimizer: Optimizer, saved: Any) -> tuple[list[dict[str, Any]], li
             return [], [f"{key} is a {type(saved[key]).__name__}"]
     found = [
         f"{key} is {saved[key]!r} there and {mine[key]!r} here"
-        for key in ("optimizer", "form", "transforms") if saved[key] != mine[key]
+        for key in ("optimizer", "form", "transforms")
+        if _lasting(saved[key]) != _lasting(mine[key])
     ]  # fmt: skip
+    try:
+        _restored_transforms(saved["transforms"])
+    except ValueError as error:
+        found.append(f"transforms: {error}")
     if type(saved["t"]) is not int or saved["t"] < 0:
         found.append(f"t is a number of steps, not {saved['t']!r}")
     if len(saved["groups"]) != len(mine["groups"]):
@@ -93,7 +104,7 @@ def _checked_group(
     if not isinstance(there, dict) or set(there) != wanted:
         keys = sorted(map(str, there)) if isinstance(there, dict) else type(there).__name__
         return {}, [f" has the keys {keys}, not {sorted(wanted)}"]
-    if list(there["names"]) != list(here["names"]):
+    if there["names"] != here["names"]:
         return {}, [f" holds {there['names']} there, {here['names']} here"]
     values: dict[str, Any] = {}
     try:
@@ -121,10 +132,31 @@ def _restored(key: str, value: Any, here: Any) -> Any:
     )
 
 
+def _lasting(state: Any) -> Any:
+    """What was given when making it; not what an OnPlateau has come to remember."""
+    if isinstance(state, list):
+        return [_lasting(part) for part in state]
+    if not isinstance(state, dict):
+        return state
+    memory = ("value", "best", "bad", "cooling") if state.get("schedule") == "OnPlateau" else ()
+    return {key: _lasting(part) for key, part in state.items() if key not in memory}
+
+
+def _restored_transforms(states: list) -> list[dict[str, schedules.Schedule]]:
+    """The named schedules of each transform, whose other numbers stay."""
+    return [{key: schedules.restored(part) for key, part in state.items()
+             if isinstance(part, dict) and "schedule" in part}
+            for state in states if isinstance(state, dict)]  # fmt: skip
+
+
+def _is_finite(x: Any) -> bool:
+    return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
+
+
 def _carried_problems(there: list, here: list) -> list[str]:
     found = []
     for a, b in zip(there, here):
-        numbers = isinstance(a, dict) and all(isinstance(x, (int, float)) for x in a.values())
+        numbers = isinstance(a, dict) and all(_is_finite(x) for x in a.values())
         if not numbers or set(a) != set(b):
             found.append(f"carried is {a!r} there, numbers for {sorted(b)} here")
     if len(there) != len(here):
@@ -137,11 +169,16 @@ def _slot_problems(there: dict, here: dict) -> list[str]:
              for name in sorted(set(there) ^ set(here), key=str)]  # fmt: skip
     for name in (name for name in here if name in there):
         if not isinstance(there[name], dict) or set(there[name]) != set(here[name]):
-            slots = sorted(there[name]) if isinstance(there[name], dict) else there[name]
+            is_dict = isinstance(there[name], dict)
+            slots = sorted(map(str, there[name])) if is_dict else there[name]
             found.append(f"{name} has the slots {slots} there, {sorted(here[name])} here")
             continue
         for slot, b in here[name].items():
-            a = np.asarray(there[name][slot])
+            try:
+                a = np.asarray(there[name][slot])
+            except ValueError as error:
+                found.append(f"slot {slot} of {name}: {error}")
+                continue
             if (a.shape, a.dtype) != (b.shape, b.dtype):
                 found.append(f"slot {slot} of {name} is {a.dtype} {a.shape} there, "
                              f"{b.dtype} {b.shape} here")  # fmt: skip
