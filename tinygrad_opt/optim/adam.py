@@ -162,7 +162,7 @@ class RAdam(Optimizer):
     the step is that of momentum; then Adam's, scaled by r, which grows to 1. A warm-up by theory.
 
     ρ is the number of gradients that v rests on, as the length of a simple mean. As in PyTorch, ε
-    is added to the uncorrected √v; the paper has ρ ≤ 4 and no ε. The two maxima change r² only
+    is added to the uncorrected √v; the paper has ρ ≤ 4 and no ε. The two maxima change r only
     where ρ ≤ 5 and it is not used; at β₂ = 0.6, ρ∞ is 4.
 
     Args:
@@ -175,8 +175,9 @@ class RAdam(Optimizer):
         m_hat = m / (1 - beta1**t)
         rho_inf = 2 / (1 - beta2) - 1
         rho = rho_inf - 2 * t * beta2**t / (1 - beta2**t)
-        r2 = (rho - 4) * (rho - 2) * rho_inf / max((rho_inf - 4) * (rho_inf - 2) * rho, 1)
-        l = (max(r2, 0) * (1 - beta2**t)) ** 0.5 / (np.sqrt(v) + eps)
+        square = (rho - 4) * (rho - 2) * rho_inf / max((rho_inf - 4) * (rho_inf - 2) * rho, 1)
+        r = max(square, 0) ** 0.5
+        l = r * (1 - beta2**t) ** 0.5 / (np.sqrt(v) + eps)
         w = w - lr * np.where(rho > 5, m_hat * l, m_hat)
         return w, m, v
 

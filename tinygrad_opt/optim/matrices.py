@@ -29,21 +29,21 @@ class Adafactor(TensorOptimizer):
     """
 
     def matrix(w, g, R, C, *, t, lr, beta2_decay, eps1, eps2, d, weight_decay):
-        alpha = np.maximum(eps2, rms(w)) * min(lr, 1 / t**0.5)
+        a = np.maximum(eps2, rms(w)) * min(lr, 1 / t**0.5)
         w = (1 - lr * weight_decay) * w
         R = R + t**beta2_decay * (mean(g**2, -1) - R)
         C = C + t**beta2_decay * (mean(g**2, -2) - C)
         V = R * C / np.maximum(mean(R, -2), eps1)
         U = g / np.sqrt(np.maximum(V, eps1**2))
-        w = w - alpha * U / np.maximum(1, rms(U) / d)
+        w = w - a * U / np.maximum(1, rms(U) / d)
         return w, R, C
 
     def vector(w, g, V, *, t, lr, beta2_decay, eps1, eps2, d, weight_decay):
-        alpha = np.maximum(eps2, rms(w)) * min(lr, 1 / t**0.5)
+        a = np.maximum(eps2, rms(w)) * min(lr, 1 / t**0.5)
         w = (1 - lr * weight_decay) * w
         V = V + t**beta2_decay * (g**2 - V)
         U = g / np.sqrt(np.maximum(V, eps1**2))
-        w = w - alpha * U / np.maximum(1, rms(U) / d)
+        w = w - a * U / np.maximum(1, rms(U) / d)
         return w, V
 
     rule = matrix
