@@ -43,7 +43,7 @@ class ASGD(Optimizer):
 
     def averaged(self) -> contextlib.AbstractContextManager:
         """Inside, the weights are their mean `ax`; at its end they are what they were."""
-        return self._standing_at(lambda flat: flat.slots["ax"])
+        return self._standing_at(lambda flat: flat.slots["ax"] if self.t else flat.w.copy())
 
 
 class ScheduleFree(Optimizer):
@@ -58,7 +58,8 @@ class ScheduleFree(Optimizer):
         params: tensors, (name, tensor) pairs, or group dicts.
         lr: α, the learning rate of z. Of a schedule, each iterate counts in x by the square of the
             largest rate so far.
-        beta: β in [0, 1), how near y is to x. Turned up, the gradient is taken nearer to the mean.
+        beta: β in [0.001, 1), how near y is to x. Turned up, the gradient is taken nearer to the
+            mean. As x is read back from y, the rule keeps the β that made y.
         beta2, eps: of the form "adamw", as for `AdamW`.
         weight_decay: λ, taken at y.
         form: "sgd", or "adamw" with Adam's division by the root of v.
@@ -68,26 +69,29 @@ class ScheduleFree(Optimizer):
         RuntimeError: `step()` while the weights are x.
     """
 
-    def sgd(w, g, z, *, lr, beta, weight_decay, lr_max=0.0, weight_sum=0.0):
+    def sgd(w, g, z, *, lr, beta, weight_decay, lr_max=0.0, weight_sum=0.0, beta_old=1.0):
         lr_max = max(lr_max, lr)
         weight_sum = weight_sum + lr_max**2
         c = lr_max**2 / max(weight_sum, 1e-300)
-        x = (w - (1 - beta) * z) / beta
+        x = (w - (1 - beta_old) * z) / beta_old
         z = z - lr * (g + weight_decay * w)
         x = (1 - c) * x + c * z
         w = (1 - beta) * z + beta * x
+        beta_old = beta
         return w, z
 
-    def adamw(w, g, z, v, *, t, lr, beta, beta2, eps, weight_decay, lr_max=0.0, weight_sum=0.0):
+    def adamw(w, g, z, v, *, t, lr, beta, beta2, eps, weight_decay, lr_max=0.0, weight_sum=0.0,
+              beta_old=1.0):  # fmt: skip
         lr_max = max(lr_max, lr)
         weight_sum = weight_sum + lr_max**2
         c = lr_max**2 / max(weight_sum, 1e-300)
-        x = (w - (1 - beta) * z) / beta
+        x = (w - (1 - beta_old) * z) / beta_old
         v = beta2 * v + (1 - beta2) * g**2
         v_hat = v / (1 - beta2**t)
         z = z - lr * (g / (np.sqrt(v_hat) + eps) + weight_decay * w)
         x = (1 - c) * x + c * z
         w = (1 - beta) * z + beta * x
+        beta_old = beta
         return w, z, v
 
     @Rule
@@ -107,9 +111,12 @@ class ScheduleFree(Optimizer):
         self._evaluating: contextlib.ExitStack | None = None
         super().__init__(params, hyper, form=form, **common)
 
-    def _make_slots(self, flat: FlatVector, values: dict[str, float]) -> None:
-        super()._make_slots(flat, values)
-        flat.slots["z"][...] = flat.w
+    def _gradients(self) -> list[Array]:
+        gradients = super()._gradients()
+        if self.t == 0:  # and not before, for weights may be loaded after the optimizer is made
+            for flat in self._flat:
+                flat.slots["z"][...] = flat.w
+        return gradients
 
     def eval(self) -> "ScheduleFree":
         """Make the weights the average x, to measure or to keep. Twice is as good as once."""
@@ -127,7 +134,7 @@ class ScheduleFree(Optimizer):
         return self
 
     def _average(self, flat: FlatVector) -> Array:
-        w, beta = flat.w.copy(), self._scalars(self.groups[flat.group])["beta"]
+        w, beta = flat.w.copy(), self._carried[flat.group]["beta_old"]  # the β that made y
         run(self.average, [w, flat.slots["z"]], {"beta": beta})
         return w
 
@@ -146,3 +153,11 @@ class ScheduleFree(Optimizer):
                 "from y: save between optimizer.train() and optimizer.eval()"
             )
         return super().state_dict()
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        if self._evaluating is not None:
+            raise RuntimeError(
+                "ScheduleFree.load_state_dict(): the weights are the average x, and what is loaded "
+                "belongs to y: call optimizer.train() first, then load the weights and this"
+            )
+        super().load_state_dict(saved)

@@ -81,7 +81,7 @@ class SAM(Wrapper):
 
     def __init__(self, optimizer: Any, rho: float = 0.05):
         super().__init__(optimizer)
-        if isinstance(rho, bool) or not isinstance(rho, (int, float)) or not 0 <= rho < np.inf:
+        if not _is_rho(rho):
             raise ValueError(f"SAM: rho is in [0, inf), not {rho!r}")
         self.rho = rho
 
@@ -104,6 +104,8 @@ class SAM(Wrapper):
             if self.check_finite:
                 self._check_finite(flat)
         norms = [norm_of(flat.g, array_module(flat.g)) for flat in flats if flat.size]
+        if not norms:  # there is not one weight
+            return loss
         norm = functools.reduce(array_module(flats[0].g).hypot, norms)
         with self._standing_at(lambda flat: self._climbed(flat, norm)):
             closure()
@@ -120,7 +122,7 @@ class SAM(Wrapper):
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take over what `state_dict()` gave; ValueError, with nothing changed, if it does not
         fit."""
-        _check_wrapper("SAM", saved, {"rho": float})
+        _check_wrapper("SAM", saved, {"rho": _is_rho})
         self.optimizer.load_state_dict(saved["inside"])
         self.rho = saved["rho"]
 
@@ -147,9 +149,9 @@ class Lookahead(Wrapper):
 
     def __init__(self, optimizer: Any, k: int = 5, alpha: float = 0.5):
         super().__init__(optimizer)
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        if not _is_count(k):
             raise ValueError(f"Lookahead: k is an integer of 1 or more, not {k!r}")
-        if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha <= 1:
+        if not _is_share(alpha):
             raise ValueError(f"Lookahead: alpha is in (0, 1], not {alpha!r}")
         self.k, self.alpha = k, alpha
         self._slow = [flat.w.copy() for flat in self._flat]
@@ -157,6 +159,10 @@ class Lookahead(Wrapper):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """A step of the optimizer inside; every k-th ends at the slow weights."""
+        if self.optimizer.t % self.k == 0:  # a round begins, from where the weights are put by then
+            for flat, slow in zip(self._flat, self._slow):
+                flat.gather()
+                slow[...] = flat.w
         return self.optimizer.step(closure)
 
     def _follow(self) -> None:
@@ -179,7 +185,7 @@ class Lookahead(Wrapper):
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take over what `state_dict()` gave; ValueError, with nothing changed, if it does not
         fit."""
-        _check_wrapper("Lookahead", saved, {"k": int, "alpha": float, "slow": dict})
+        _check_wrapper("Lookahead", saved, {"k": _is_count, "alpha": _is_share, "slow": _is_dict})
         mine, there = self.state_dict()["slow"], saved["slow"]
         for name in set(mine) | set(there):
             a, b = (np.asarray(x[name]) if name in x else None for x in (there, mine))
@@ -195,12 +201,32 @@ class Lookahead(Wrapper):
         return f"Lookahead({self.optimizer!r}, k={self.k}, alpha={self.alpha:g})"
 
 
-def _check_wrapper(name: str, saved: Any, wanted: dict[str, type]) -> None:
+def _is_number(x: Any) -> bool:
+    return isinstance(x, (int, float)) and not isinstance(x, bool)
+
+
+def _is_rho(x: Any) -> bool:
+    return _is_number(x) and 0 <= x < np.inf
+
+
+def _is_count(x: Any) -> bool:
+    return _is_number(x) and isinstance(x, int) and x >= 1
+
+
+def _is_share(x: Any) -> bool:
+    return _is_number(x) and 0 < x <= 1
+
+
+def _is_dict(x: Any) -> bool:
+    return isinstance(x, dict)
+
+
+def _check_wrapper(name: str, saved: Any, wanted: dict[str, Callable[[Any], bool]]) -> None:
     if not isinstance(saved, dict) or saved.get("optimizer") != name:
         there = saved.get("optimizer") if isinstance(saved, dict) else type(saved).__name__
         raise ValueError(f"this state does not fit {name}: it is one of {there}")
     if set(saved) != {"optimizer", "inside", *wanted}:
         raise ValueError(f"this state does not fit {name}: it has the keys {sorted(saved)}")
-    for key, kind in wanted.items():
-        if not isinstance(saved[key], (kind, int) if kind is float else kind):
+    for key, is_right in wanted.items():
+        if not is_right(saved[key]):
             raise ValueError(f"this state does not fit {name}: {key} is {saved[key]!r}")
