@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from optim_cases import CHECKS
+from optim_cases.effects import ALL, choices
 from optim_cases.parity import CONFIGURATIONS, PAIRS, TABLE, follows_torch, wide
 from optim_cases.problems import (
     Given,
@@ -13,6 +14,7 @@ from optim_cases.problems import (
     advance,
     assert_apart,
     assert_near,
+    make,
     run,
     tensors,
     trajectory,
@@ -212,3 +214,66 @@ def test_the_floor_of_adafactor_is_restored_with_its_state():
     second = optim.Adafactor(weights, lr=0.1, eps=(0.5, 1e-3))
     second.load_state_dict(first.state_dict())
     np.testing.assert_array_equal(trajectory(second, weights, [course], 10)[0], plain[10:])
+
+
+def test_the_averages_begin_at_the_weights_that_are_loaded_after_the_optimizer_is_made():
+    """x of ScheduleFree, the mean of ASGD and the slow weights of Lookahead: not where the weights
+    stood when the optimizer was made."""
+
+    course = Given([1.0, -2.0], np.copy)
+    for made in (
+        lambda p: optim.ScheduleFree(p, lr=0.1),
+        lambda p: optim.ASGD(p, lr=0.1, t0=0),
+        lambda p: optim.Lookahead(optim.SGD(p, lr=0.1), k=3),
+    ):
+        (early,) = tensors([course])
+        (late,) = tensors([Given([9.0, 9.0], np.copy)])
+        first, second = made([early]), made([late])
+        late.data = course.start.copy()
+        paths = [trajectory(o, [w], [course], 12)[0] for o, w in ((first, early), (second, late))]
+        np.testing.assert_array_equal(*paths)
+        if isinstance(first, optim.ASGD):
+            paths = [o.state_dict()["slots"]["0"]["ax"] for o in (first, second)]
+            np.testing.assert_array_equal(*paths)
+
+
+def test_before_the_first_step_the_averages_are_the_weights():
+    for cls in (optim.ASGD, optim.ScheduleFree):
+        (w,) = weights = tensors([Smooth((3, 4))])
+        optimizer, before = cls(weights, lr=0.1), w.numpy()
+        w.data = before + 1
+        if cls is optim.ASGD:
+            with optimizer.averaged():
+                np.testing.assert_array_equal(w.numpy(), before + 1)
+        else:
+            optimizer.eval()
+            np.testing.assert_array_equal(w.numpy(), before + 1)
+            optimizer.train()
+        np.testing.assert_array_equal(w.numpy(), before + 1)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (), (1,), (1, 1)])
+@pytest.mark.parametrize("name", ALL)
+def test_a_step_on_nothing_and_on_one_weight_works(name, shape):
+    if name == "Muon" and len(shape) != 2:
+        pytest.skip("Muon moves matrices alone")
+    cls = getattr(optim, name)
+    for form in choices(cls):
+        (w,) = weights = tensors([Given(np.ones(shape), np.copy)])
+        trajectory(make(cls, weights, **form), weights, [Given(np.ones(shape), np.copy)], 3)
+        assert w.shape == shape
+        assert np.isfinite(w.numpy()).all()
+        assert not w.size or (w.numpy() != 1).all()
+
+
+def test_a_zero_gradient_on_fresh_state_moves_only_what_decays():
+    moved = set()
+    for name in ALL:
+        cls = getattr(optim, name)
+        for form in choices(cls):
+            course = Given(np.ones((2, 2)), np.zeros_like)
+            (w,) = weights = tensors([course])
+            trajectory(make(cls, weights, **form), weights, [course], 3)
+            if (w.numpy() != 1).any():
+                moved.add(name)
+    assert moved == {"AdamW", "ASGD", "LAMB", "Muon"}

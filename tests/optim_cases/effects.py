@@ -23,7 +23,7 @@ ALL = [name for name in optim.__all__ if isinstance(getattr(optim, name), type)
        and (issubclass(getattr(optim, name), optim.Optimizer) or name in ("SAM", "Lookahead"))
        and name not in ("Optimizer", "LBFGS")]  # fmt: skip
 WRAPPERS = ("SAM", "Lookahead")
-STEPS = 40
+STEPS = 44  # of which half end within a round of Lookahead
 
 # Another value for each hyper-parameter, by name, or by class and name.
 OTHER: dict[Any, Any] = {

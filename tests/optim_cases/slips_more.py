@@ -26,9 +26,11 @@ SLIPS["ScheduleFree.sgd"] = [
     ("z from before", """z = z - lr * (g + weight_decay * w)
         x = (1 - c) * x + c * z""", """x = (1 - c) * x + c * z
         z = z - lr * (g + weight_decay * w)"""),
-    ("x read from the new z", """x = (w - (1 - beta) * z) / beta
+    ("x read from the new z", """x = (w - (1 - beta_old) * z) / beta_old
         z = z - lr * (g + weight_decay * w)""", """z = z - lr * (g + weight_decay * w)
-        x = (w - (1 - beta) * z) / beta"""),
+        x = (w - (1 - beta_old) * z) / beta_old"""),
+    ("x read back with the β of now", "(w - (1 - beta_old) * z) / beta_old",
+     "(w - (1 - beta) * z) / beta + 0 * beta_old"),
     ("weights are not summed", "weight_sum + lr_max**2", "lr_max**2 + 0 * weight_sum"),
     ("z moves uphill", "z - lr", "z + lr"),
     ("y is z", "w = (1 - beta) * z + beta * x", "w = z + 0 * x"),
@@ -46,7 +48,9 @@ SLIPS["ScheduleFree.average"] = [
     ("beta forgotten", "(w - (1 - beta) * z) / beta", "w + 0 * beta * z"),
     ("z for y", "(w - (1 - beta) * z) / beta", "z + 0 * beta * w"),
 ]
-SLIPS["ScheduleFree._make_slots"] = [("z starts at 0", "[...] = flat.w", "[...] = 0 * flat.w")]
+SLIPS["ScheduleFree._gradients"] = [("z starts at 0", "[...] = flat.w", "[...] = 0 * flat.w")]
+SLIPS["ScheduleFree._average"] = [("the coming β", 'self._carried[flat.group]["beta_old"]',
+                                   'self._scalars(self.groups[flat.group])["beta"]')]  # fmt: skip
 SLIPS["LARS.rule"] = [
     ("lr outside v", "lr * local * (g + weight_decay * w)\n        w = w - v",
      "local * (g + weight_decay * w)\n        w = w - lr * v"),
@@ -90,9 +94,9 @@ SLIPS["Adafactor.matrix"] = [
     ("not divided by the mean of all", "R * C / np.maximum(mean(R, -2), eps1)", "R * C"),
     ("a constant decay of the mean", "t**beta2_decay * (mean(g**2, -1)", "0.1 * (mean(g**2, -1)"),
     ("decay after the step", "w = (1 - lr * weight_decay) * w\n        R", "R"),
-    ("the size of the decayed w", """alpha = np.maximum(eps2, rms(w)) * min(lr, 1 / t**0.5)
+    ("the size of the decayed w", """a = np.maximum(eps2, rms(w)) * min(lr, 1 / t**0.5)
         w = (1 - lr * weight_decay) * w""", """w = (1 - lr * weight_decay) * w
-        alpha = np.maximum(eps2, rms(w)) * min(lr, 1 / t**0.5)"""),
+        a = np.maximum(eps2, rms(w)) * min(lr, 1 / t**0.5)"""),
     ("widened to float64", "t**beta2_decay", "np.float64(t) ** beta2_decay"),
 ]  # fmt: skip
 SLIPS["Adafactor.vector"] = [
@@ -147,13 +151,11 @@ SLIPS["SAM._twice"] = [
 SLIPS["Lookahead.rule"] = [
     ("the fast weights go on", "w = slow\n", "w = w + 0 * slow\n"),
     ("alpha the wrong way", "slow + alpha * (w - slow)", "w + alpha * (slow - w)"),
-    ("the slow ones stay", """slow = slow + alpha * (w - slow)
-        w = slow""", """w = slow + alpha * (w - slow)
-        slow = slow + 0 * w"""),
+    ("alpha squared", "slow + alpha", "slow + alpha**2"),
     ("away from the fast", "slow + alpha", "slow - alpha"),
 ]  # fmt: skip
 SLIPS["Lookahead._follow"] = [
     ("a step late", "% self.k == 0", "% self.k == 1 % self.k"),
     ("every step", "self.optimizer.t % self.k == 0", "True"),
 ]
-SLIPS["Lookahead.__init__"] = [("slow starts at 0", "flat.w.copy()", "0 * flat.w")]
+SLIPS["Lookahead.step"] = [("slow starts at 0", "slow[...] = flat.w", "slow[...] = 0 * flat.w")]

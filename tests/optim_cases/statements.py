@@ -239,7 +239,7 @@ def the_trust_ratio_is_one_where_the_tensor_or_its_step_is_zero(cls):
     np.testing.assert_array_equal(w.numpy(), before)
 
 
-def schedule_free(course: Any, rate, beta: float, decay: float, adam: tuple | None) -> np.ndarray:
+def schedule_free(course: Any, rate, beta, decay: float, adam: tuple | None) -> np.ndarray:
     """The weights y and averages x after each step: x is the explicit mean of all z so far, each
     weighted with the square of the largest rate up to then."""
     zs, weights, gradients, w, ys, xs = [], [], [], course.start, [], []
@@ -255,7 +255,7 @@ def schedule_free(course: Any, rate, beta: float, decay: float, adam: tuple | No
         zs.append(z)
         weights.append(max(rate(k) for k in range(t + 1)) ** 2)
         x = np.average(zs, axis=0, weights=weights)
-        w = (1 - beta) * z + beta * x
+        w = (1 - beta(t)) * z + beta(t) * x
         ys.append(w)
         xs.append(x)
     return np.array([ys, xs])
@@ -269,7 +269,7 @@ def rising(t: int) -> float:
 def schedule_free_evaluates_the_explicit_mean_of_all_iterates_z(cls):
     numbers = {"beta2": 0.95, "eps": 1e-3}
     for form, adam in (("sgd", None), ("adamw", (0.95, 1e-3))):
-        for beta, decay in ((0.9, 0.0), (0.6, 0.2)):
+        for beta, decay in ((lambda t: 0.9, 0.0), (lambda t: 0.6 + 0.3 / (1 + t), 0.2)):
             for course in (COURSE, Smooth((3, 4))):
                 (w,) = weights = tensors([course])
                 given = {"form": form, **(numbers if adam else {})}
