@@ -31,7 +31,7 @@ SCALARS = {
     "lr": 0.0123, "mu": 0.9, "l2": 0.03, "t": 5, "eps": 1e-8, "beta": 0.9, "beta1": 0.9,
     "beta2": 0.999, "weight_decay": 0.01, "rho": 0.95, "psi": 0.004, "P": 0.7, "alpha": 0.75,
     "lambd": 1e-4, "t0": 1.0, "up": 1.2, "down": 0.5, "smallest": 1e-6, "largest": 50.0,
-    "lr_decay": 0.1, "lr_max": 0.011, "beta_old": 0.8, "weight_sum": 3e-4, "norm": 1.7, "initial": 0.1,
+    "lr_decay": 0.1, "lr_max": 0.011, "beta_old": 0.8, "weight_sum": 3e-4, "norm": 1.7,
 }  # fmt: skip
 # Small ones take the author's function, the others blocks, whose buffers have 32,768 elements.
 SIZES = [1, 2, 7, 63, 64, 65, 1000, 16384, 16385, 32768 + 1, 100_003]
