@@ -13,7 +13,7 @@ from tinygrad_opt.optim.rule import Rule
 SCALARS = {"lr": 0.03, "mu": 0.9, "t": 7, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "rho": 0.95,
            "up": 1.2, "down": 0.5, "smallest": 1e-6, "largest": 50.0, "weight_decay": 0.01,
            "l2": 0.02, "lr_decay": 0.1, "psi": 0.004, "P": 0.8, "lambd": 1e-4, "alpha": 0.75,
-           "t0": 3.0, "beta": 0.9, "lr_max": 0.1, "weight_sum": 0.3}  # fmt: skip
+           "t0": 3.0, "beta": 0.9, "lr_max": 0.1, "weight_sum": 0.3, "beta_old": 0.8}  # fmt: skip
 
 
 def tricky_masks(w, g, v, *, lr):
