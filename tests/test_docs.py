@@ -229,7 +229,6 @@ def test_every_rule_of_the_library_stands_on_a_page():
                 assert rule in shown or form.endswith(", eps inside"), f"{name}: {form}"
 
 
-@pytest.mark.xfail(reason="latex.py writes \\operatorname for sign, trust, rms and their like")
 def test_github_typesets_every_formula():
     for page in PAGES:
         assert r"\operatorname" not in page.read_text("utf-8"), (
