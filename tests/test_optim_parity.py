@@ -252,11 +252,11 @@ def test_before_the_first_step_the_averages_are_the_weights():
         np.testing.assert_array_equal(w.numpy(), before + 1)
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (), (1,), (1, 1)])
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (), (1,)], ids=str)
 @pytest.mark.parametrize("name", ALL)
 def test_a_step_on_nothing_and_on_one_weight_works(name, shape):
     if name == "Muon" and len(shape) != 2:
-        pytest.skip("Muon moves matrices alone")
+        shape = (2, 0)  # Muon moves matrices alone
     cls = getattr(optim, name)
     for form in choices(cls):
         (w,) = weights = tensors([Given(np.ones(shape), np.copy)])
