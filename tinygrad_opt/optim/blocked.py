@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tinygrad_opt.optim.rule import MASK, Rule
+from tinygrad_opt.optim.grammar import MASK
+from tinygrad_opt.optim.rule import Rule
 
 BLOCK = 262_144  # elements at a time: the few arrays of an update fit the cache that cores share
 

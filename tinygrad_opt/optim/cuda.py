@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_opt.backend import array_module
-from tinygrad_opt.optim.rule import MASK, Rule
+from tinygrad_opt.optim.grammar import MASK
+from tinygrad_opt.optim.rule import Rule
 
 PREAMBLE = """\
 template <class T> __device__ T np_sqrt(T x) { return sqrt(x); }
