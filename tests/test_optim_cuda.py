@@ -202,12 +202,19 @@ def test_no_kernel_fuses_multiply_and_add(standin, monkeypatch):
     cuda._kernel.cache_clear()
 
 
-def test_a_rule_of_a_class_with_a_name_that_c_does_not_know_runs(standin):
+def test_a_rule_of_a_class_with_a_name_that_c_does_not_know_runs(standin, monkeypatch):
     class Größer(optim.Optimizer):
         def rule(w, g, *, lr):
             w = w - lr * g
             return (w,)
 
-    w = standin.ones(3)
+    seen, kernel, w = [], standin.ElementwiseKernel, standin.ones(3)
+
+    def noted(*args, **keywords):
+        seen.append(args[3])
+        return kernel(*args, **keywords)
+
+    monkeypatch.setattr(standin, "ElementwiseKernel", noted)
     cuda.launch(Größer.rule, [w, standin.ones(3)], (0.25,))
+    assert seen == ["Gr__er_rule"]
     np.testing.assert_array_equal(host(w), np.full(3, 0.75))

@@ -153,18 +153,22 @@ def test_a_copy_of_an_optimizer_and_its_weights_lives_on_by_itself(make, how):
 def test_a_plateau_that_was_observed_is_loaded_into_the_one_that_the_loop_holds():
     def made():
         plateau, ws = OnPlateau(0.1, factor=0.5, patience=1), weights()
-        noise = GaussianNoise(plateau)  # the transform, too, asks the one that the loop holds
+        noise = GaussianNoise(OnPlateau(0.02, factor=0.5, patience=1))
         return plateau, ws, optim.SGD([{"params": ws, "lr": plateau}], lr=0.0, transforms=[noise])
 
     plateau, ws, optimizer = made()
     for loss in (3.0, 3.0, 3.0, 3.0):
         descend(optimizer, ws, 1)
         plateau.observe(loss)
+        optimizer.transforms[0].std.observe(loss)
     state = optimizer.state_dict()
     assert plateau(0) == 0.05
     mine, _, again = made()
+    std = again.transforms[0].std
     again.load_state_dict(state)
-    assert again.groups[0]["lr"] is again.transforms[0].std is mine
+    assert again.groups[0]["lr"] is mine
+    assert again.transforms[0].std is std
+    assert std(0) == 0.01
     assert mine == plateau
     for loss in (3.0, 3.0):
         plateau.observe(loss)
