@@ -316,7 +316,8 @@ def rules_of_the_package():
 
 
 def test_no_update_formula_stands_a_second_time_anywhere_in_the_package():
-    rules = {(Path(r._written.__code__.co_filename), r._first): r for r in rules_of_the_package()}
+    codes = [(r.function.__code__, r) for r in rules_of_the_package()]
+    rules = {(Path(code.co_filename), code.co_firstlineno): r for code, r in codes}
     assert len(rules) >= 30
     known = {}  # every assigned expression of a rule that holds an array, and where it stands
     for rule in rules.values():
