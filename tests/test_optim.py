@@ -1,6 +1,8 @@
 """The optimizers against PyTorch, against each other, and against all that moves parameters."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -442,6 +444,70 @@ def test_the_finite_check_can_be_switched_off():
     w.grad = np.full(4, np.nan)
     optimizer.step()
     assert np.isnan(w.numpy()).all()
+
+
+def test_where_one_group_cannot_be_updated_none_is():
+    class Divided(tg.optim.Optimizer):
+        def rule(w, g, *, lr, c):
+            w = w - lr / c * g
+            return (w,)
+
+        def __init__(self, params):
+            super().__init__(params, {"lr": 0.1, "c": 1.0})
+
+    a, b = parameter(), parameter((4,))
+    optimizer = Divided([{"params": [a]}, {"params": [b], "c": 0.0}])
+    a.grad, b.grad = np.ones((3, 4)), np.ones(4)
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step()
+    np.testing.assert_array_equal(a.numpy(), parameter().numpy())
+    assert optimizer.t == 0
+
+
+def test_a_carried_scalar_grows_once_a_step_whatever_the_dtypes_of_a_group():
+    both = tg.optim.NAdam([parameter(dtype="float32"), parameter()])
+    alone = tg.optim.NAdam([parameter()])
+    for _ in range(3):
+        both.step()
+        alone.step()
+    assert both.state_dict()["carried"] == alone.state_dict()["carried"] != [{"P": 1.0}]
+
+
+def test_a_rule_over_whole_tensors_may_return_an_array_that_it_was_given():
+    class Behind(tg.optim.tensorwise.TensorOptimizer):
+        def rule(w, g, before, *, lr):
+            old = w
+            w = w - lr * g
+            before = old
+            return w, before
+
+        def __init__(self, params, lr):
+            super().__init__(params, {"lr": lr})
+
+    w = parameter()
+    optimizer = Behind([w], lr=1.0)
+    w.grad = np.ones((3, 4))
+    optimizer.step()
+    np.testing.assert_array_equal(optimizer._flat[0].state_of(0)["before"], parameter().numpy())
+    np.testing.assert_array_equal(w.numpy(), parameter().numpy() - 1)
+
+
+def test_a_schedule_free_optimizer_is_copied_and_pickled_at_its_average_too():
+    w = parameter()
+    optimizer = tg.optim.ScheduleFree([w], lr=0.1)
+    descend(optimizer, w)
+    y = w.numpy()
+    optimizer.eval()
+    x = w.numpy()
+    for copied in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        v = copied.groups[0]["params"][0]
+        np.testing.assert_array_equal(v.numpy(), x)
+        copied.train()
+        np.testing.assert_array_equal(v.numpy(), y)
+    w.data = np.zeros((3, 4))
+    with pytest.raises(RuntimeError, match="assigned while they were the average"):
+        optimizer.train()
+    np.testing.assert_array_equal(w.numpy(), y)
 
 
 def test_a_hyper_parameter_edited_out_of_range_is_refused_at_the_step_with_nothing_changed():

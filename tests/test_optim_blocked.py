@@ -7,7 +7,7 @@ import pytest
 
 from tinygrad_opt import optim
 from tinygrad_opt.optim import blocked, compiled
-from tinygrad_opt.optim.optimizer import coupled
+from tinygrad_opt.optim.transforms import coupled
 from tinygrad_opt.optim.rule import Rule
 
 SCALARS = {"lr": 0.03, "mu": 0.9, "t": 7, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "rho": 0.95,

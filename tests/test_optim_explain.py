@@ -85,7 +85,7 @@ def checked(text, rule_lines):
 
 def rule_of(optimizer, w):
     rule = optimizer._rule_for(w.shape)
-    return rule.after(optim.optimizer.coupled) if optimizer.groups[0]["l2"] else rule
+    return rule.after(optim.transforms.coupled) if optimizer.groups[0]["l2"] else rule
 
 
 numbers = st.floats(-8.0, 8.0).map(lambda x: x if abs(x) > 1e-6 else 0.0) | st.floats(-1e-3, 1e-3)
@@ -312,7 +312,7 @@ def rules_of_the_package():
         if isinstance(cls, type):
             yield from (r for r in vars(cls).values() if isinstance(r, Rule))
             yield from (r for r in vars(cls).get("rules", {}).values() if isinstance(r, Rule))
-    yield optim.optimizer.coupled
+    yield optim.transforms.coupled
 
 
 def test_no_update_formula_stands_a_second_time_anywhere_in_the_package():

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.backend import Array
+from tinygrad_opt.optim.atomic import uninterrupted
 from tinygrad_opt.optim.flat import FlatVector
 from tinygrad_opt.optim.optimizer import Optimizer, run
 from tinygrad_opt.optim.rule import Rule
+from tinygrad_opt.tensor import next_index
 
 
 class ASGD(Optimizer):
@@ -108,29 +110,47 @@ class ScheduleFree(Optimizer):
         hyper = {"lr": lr, "beta": beta, "weight_decay": weight_decay}
         if form == "adamw":
             hyper |= {"beta2": beta2, "eps": eps}
-        self._evaluating: contextlib.ExitStack | None = None
+        self._training: list[Array] | None = None  # y, while the weights are x
+        self._evaluated = 0  # when they became x, on the clock of tensors
         super().__init__(params, hyper, form=form, **common)
+
+    def _make_slots(self, flat: FlatVector, values: dict[str, float]) -> None:
+        super()._make_slots(flat, values)
+        flat.slots["z"][...] = flat.w
 
     def _gradients(self) -> list[Array]:
         gradients = super()._gradients()
-        if self.t == 0:  # and not before, for weights may be loaded after the optimizer is made
+        if self.t == 0:  # once more, for weights may have been loaded since
             for flat in self._flat:
                 flat.slots["z"][...] = flat.w
         return gradients
 
     def eval(self) -> "ScheduleFree":
         """Make the weights the average x, to measure or to keep. Twice is as good as once."""
-        if self._evaluating is None:
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(self._standing_at(self._average))
-                self._evaluating = stack.pop_all()
+        if self._training is None:
+            for flat in self._flat:
+                flat.gather()
+            averages = [self._average(flat) for flat in self._flat]
+            training = [flat.w.copy() for flat in self._flat]
+            with uninterrupted():
+                self._move(averages)
+                self._training, self._evaluated = training, next_index()
         return self
 
     def train(self) -> "ScheduleFree":
-        """Make the weights y again, to the bit."""
-        if self._evaluating is not None:
-            stack, self._evaluating = self._evaluating, None
-            stack.close()
+        """Make the weights y again, to the bit. RuntimeError if they were assigned since `eval()`:
+        what was assigned is gone then."""
+        if self._training is not None:
+            edited = any(t.written > self._evaluated for flat in self._flat for t in flat.tensors)
+            with uninterrupted():
+                self._move(self._training)
+                self._training = None
+            if edited:
+                raise RuntimeError(
+                    "ScheduleFree.train(): the weights were assigned while they were the average "
+                    "x, and are put back: assign or load them in training mode, and load the "
+                    "optimizer's state with them"
+                )
         return self
 
     def _average(self, flat: FlatVector) -> Array:
@@ -139,7 +159,7 @@ class ScheduleFree(Optimizer):
         return w
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        if self._evaluating is not None:
+        if self._training is not None:
             raise RuntimeError(
                 "ScheduleFree.step(): the weights are the average x, where no gradient is taken: "
                 "call optimizer.train() first, and optimizer.eval() to measure again"
@@ -147,7 +167,7 @@ class ScheduleFree(Optimizer):
         return super().step(closure)
 
     def state_dict(self) -> dict[str, Any]:
-        if self._evaluating is not None:
+        if self._training is not None:
             raise RuntimeError(
                 "ScheduleFree.state_dict(): the weights are the average x, and training goes on "
                 "from y: save between optimizer.train() and optimizer.eval()"
@@ -155,7 +175,7 @@ class ScheduleFree(Optimizer):
         return super().state_dict()
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        if self._evaluating is not None:
+        if self._training is not None:
             raise RuntimeError(
                 "ScheduleFree.load_state_dict(): the weights are the average x, and what is loaded "
                 "belongs to y: call optimizer.train() first, then load the weights and this"

@@ -14,8 +14,9 @@ from tinygrad_opt.backend import Array, array_module
 from tinygrad_opt.optim.atomic import uninterrupted
 from tinygrad_opt.optim.flat import FlatVector
 from tinygrad_opt.optim.linesearch import Point, strong_wolfe
-from tinygrad_opt.optim.optimizer import Optimizer, coupled
+from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.optim.state import load
+from tinygrad_opt.optim.transforms import coupled
 
 CURVATURE = 1e-10  # a pair with yᵀs below this says nothing of the curvature, and is left out
 

@@ -19,7 +19,7 @@ from tinygrad_opt.optim.flat import FlatVector, flat_vectors
 from tinygrad_opt.optim.groups import checked_groups, nearest
 from tinygrad_opt.optim.rule import Rule
 from tinygrad_opt.optim.schedules import Schedule
-from tinygrad_opt.optim.transforms import Transform
+from tinygrad_opt.optim.transforms import Transform, coupled
 from tinygrad_opt.tensor import next_index
 
 _BELOW_ONE, _NOT_NEGATIVE, _ANY = (0.0, 1.0), (0.0, math.inf), (-math.inf, math.inf)
@@ -37,12 +37,6 @@ ELSEWHERE = {
     "nesterov": "Nesterov is an optimizer of its own", "amsgrad": "AMSGrad is one of its own",
     "learning_rate": "here it is lr", "maximize": "minimise the negative",
 }  # fmt: skip
-
-
-@Rule
-def coupled(w, g, *, l2):
-    g = g + l2 * w
-    return (g,)
 
 
 class Optimizer:
@@ -227,8 +221,12 @@ class Optimizer:
         return [part.g for part in parts]
 
     def _update(self, gradients: Sequence[Array], scalars: Sequence[dict[str, float]]) -> None:
-        for flat, g in zip(self._flat, gradients):
-            carried = self._apply(flat, g, scalars[flat.group])
+        # What can fail comes first, so that no group has moved where another cannot; and all parts
+        # of a group start from the same carried scalars.
+        ready = [self._prepared(flat, g, scalars[flat.group])
+                 for flat, g in zip(self._flat, gradients)]  # fmt: skip
+        for flat, (act, carried) in zip(self._flat, ready):
+            act()
             self._carried[flat.group].update(carried)
 
     def _finish(self) -> None:
@@ -239,10 +237,9 @@ class Optimizer:
             act()
         self._stepped = next_index()
 
-    def _apply(self, flat: FlatVector, g: Array, values: dict[str, float]) -> dict[str, float]:
-        """The rule over one flat vector, in place; what its scalars carry over comes back."""
+    def _prepared(self, flat: FlatVector, g: Array, values: dict[str, float]) -> "Prepared":
         rule, given = self._read_with(self._rule_for(flat.tensors[0].shape), flat, values)
-        return run(rule, [flat.w, g, *flat.slots.values()], given)
+        return prepared(rule, [flat.w, g, *flat.slots.values()], given)
 
     def _read_with(
         self, rule: Rule, flat: FlatVector, values: Mapping[str, float]
@@ -489,15 +486,23 @@ class Optimizer:
                 f"[{count:,} weights, t={self.t}]")  # fmt: skip
 
 
-def run(rule: Rule, arrays: Sequence[Array], scalars: dict[str, float]) -> dict[str, float]:
-    """An elementwise rule over flat arrays of one length, in place: by the compiled loop, the plain
-    rule in blocks or the kernel, wherever the arrays live. What it carries over comes back."""
+Prepared = tuple[Callable[[], None], dict[str, float]]
+
+
+def prepared(rule: Rule, arrays: Sequence[Array], scalars: dict[str, float]) -> Prepared:
+    """An elementwise rule over flat arrays of one length: the update in place, ready to be called
+    (the compiled loop, the rule in NumPy or the kernel, as the arrays have it), and what its
+    scalars carry over to the next step."""
     hoisted, carried = rule.lowered.host(**scalars)
     if array_module(arrays[0]).__name__ == "numpy":
-        compiled.loop(rule, arrays[0].dtype)(arrays, scalars, hoisted)
-    else:
-        cuda.launch(rule, arrays, hoisted)
-    return carried
+        loop = compiled.loop(rule, arrays[0].dtype)
+        return functools.partial(loop, arrays, scalars, hoisted), carried
+    return functools.partial(cuda.launch, rule, arrays, hoisted), carried
+
+
+def run(rule: Rule, arrays: Sequence[Array], scalars: dict[str, float]) -> None:
+    """An elementwise rule over flat arrays of one length, in place."""
+    prepared(rule, arrays, scalars)[0]()
 
 
 @functools.cache

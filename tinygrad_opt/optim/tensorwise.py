@@ -26,7 +26,11 @@ class TensorOptimizer(Optimizer):
                     continue
                 rule, given = self._read_with(self._rule_for(w.shape), flat, scalars[flat.group])
                 slots = [flat.state_of(n)[slot] for slot in rule.arrays[2:]]
-                new.append(([w, *slots], rule(w, flat.view(g, n), *slots, **given)))
+                values = rule(w, flat.view(g, n), *slots, **given)
+                # `before = w` returns the array that the new w is about to be written to.
+                olds = [w, *slots]
+                values = tuple(x.copy() if any(x is old for old in olds) else x for x in values)
+                new.append((olds, values))
         for olds, values in new:
             for old, value in zip(olds, values):
                 old[...] = value

@@ -26,6 +26,7 @@ import numpy as np
 
 from tinygrad_opt.backend import Array
 from tinygrad_opt.optim import schedules
+from tinygrad_opt.optim.rule import Rule
 from tinygrad_opt.optim.schedules import Number, as_data, check_fields
 
 __all__ = ["Transform", "GaussianNoise", "ClipNorm", "ClipValue", "L2", "Centralize", "restored"]
@@ -191,6 +192,12 @@ class ClipValue(Transform):
                 part.xp.clip(part.g, -limit, limit, out=part.g)
 
 
+@Rule
+def coupled(w, g, *, l2):
+    g = g + l2 * w
+    return (g,)
+
+
 @dataclass
 class L2(Transform):
     """g ← g + l2 · w, the gradient of the penalty ½ · l2 · ‖w‖² (Hoerl, Kennard 1970: ridge).
@@ -208,8 +215,7 @@ class L2(Transform):
     def __call__(self, parts: Sequence[Part], t: int) -> None:
         (l2,) = self.now(t)
         for part in parts:
-            g = part.g
-            g += l2 * part.w
+            (part.g[...],) = coupled(part.w, part.g, l2=l2)
 
 
 @dataclass
