@@ -50,8 +50,13 @@ def test_a_weight_of_the_network_is_told_as_it_trains():
     assert told != in_training("adam", {"lr": 0.01}, index=(20, 3), step=3, seed=1)
 
 
-def test_without_an_index_a_weight_in_the_middle_is_told():
-    assert "layers.1.bias[5], step 1 of SGD" in in_training("sgd", parameter="layers.1.bias")
+def test_without_an_index_the_weight_of_the_largest_gradient_is_told():
+    told = in_training("sgd", parameter="layers.0.weight", step=2)
+    place = re.search(r"layers.0.weight\[(\d+), (\d+)\]", told).groups()
+    g = float(re.search(r"g = ([-\d.]+)", told)[1])
+    assert abs(g) > 0.001  # no pixel that is blank on every image
+    again = in_training("sgd", index=tuple(map(int, place)), step=2)
+    assert told == again
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 
 from tinygrad_opt import optim
 from tinygrad_opt.optim import blocked, compiled
-from tinygrad_opt.optim.transforms import coupled
 from tinygrad_opt.optim.rule import Rule
+from tinygrad_opt.optim.running import coupled
 
 SCALARS = {"lr": 0.03, "mu": 0.9, "t": 7, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "rho": 0.95,
            "up": 1.2, "down": 0.5, "smallest": 1e-6, "largest": 50.0, "weight_decay": 0.01,

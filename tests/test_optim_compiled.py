@@ -16,7 +16,7 @@ import strict_cupy
 
 import tinygrad_opt as tg
 from tinygrad_opt.optim import Momentum, Optimizer, blocked, compiled, cuda
-from tinygrad_opt.optim.transforms import coupled
+from tinygrad_opt.optim.running import coupled
 from tinygrad_opt.optim.wrappers import SAM, Lookahead
 
 numba = pytest.importorskip("numba")

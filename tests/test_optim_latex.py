@@ -323,7 +323,8 @@ def trees():
             lambda x: f"({x[0]} {x[1]} {x[2]})"
         )
         forms = ["-({})", "({})**2", "np.abs({})", "np.square({})", "np.sign({})",
-                 "np.maximum({}, a)", "np.where(a > {}, b, c)", "np.where({} < b, c, a)"]  # fmt: skip
+                 "np.maximum({}, a)", "np.where(a > {}, b, c)",
+                 "np.where({} < b, c, a)"]  # fmt: skip
         others = st.tuples(st.sampled_from(forms), inner).map(lambda x: x[0].format(x[1]))
         return st.one_of(binary, binary, others)
 

@@ -348,25 +348,32 @@ def _add_explain(commands: Any, layout: dict) -> None:
     add("optimizer", metavar="NAME", help="momentum, nesterov, adam, ... in any case")
     add("--set", nargs="+", type=_setting, default=[], metavar="KEY=VALUE",
         help="its keywords: lr=0.1 mu=0.75 form=ema")
-    add("--steps", type=_count(1), default=3, metavar="N",
-        help="steps on the bowl (default: %(default)s)")
-    add("--weight", type=float, default=1.0, metavar="W",
-        help="where the weight on the bowl starts (default: %(default)g)")
-    add("--curvature", type=float, default=1.0, metavar="C",
-        help="of the bowl ½ C w² (default: %(default)g)")
+    add("--steps", type=_count(1), metavar="N", help="steps on the bowl (default: 3)")
+    add("--weight", type=_finite, metavar="W",
+        help="where the weight on the bowl starts (default: 1)")
+    add("--curvature", type=_finite, metavar="C", help="of the bowl ½ C w² (default: 1)")
     add("--parameter", metavar="NAME",
         help="instead of the bowl, a parameter of the network of the race, such as layers.0.weight")
     add("--index", nargs="+", type=int, default=[], metavar="I",
-        help="which weight of it (default: one in the middle)")
-    add("--step", type=_count(1), default=1, metavar="N",
-        help="which step of the training (default: %(default)s)")
-    add("--seed", type=_count(0), default=0, metavar="N",
-        help="of the first weights and of the batches (default: %(default)s)")
+        help="which weight of it (default: that of the largest gradient at the start)")
+    add("--step", type=_count(1), metavar="N", help="which step of the training (default: 1)")
+    add("--seed", type=_count(0), metavar="N",
+        help="of the first weights and of the batches (default: 0)")
     add("--exact", action="store_true",
         help="all digits, so that each line can be computed again to the last bit")
     add("--latex", action="store_true", help="print the rule as LaTeX instead")
     add("--source", action="store_true", help="print the source of the rule instead")
     parser.set_defaults(command=run_explain)
+
+
+def _finite(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -386,21 +393,31 @@ def run_explain(arguments: argparse.Namespace) -> int:
 
     settings = dict(arguments.set)
     digits = None if arguments.exact else 4
+    on_a_bowl = _given(arguments, "steps", "weight", "curvature")
+    in_training = _given(arguments, "index", "step", "seed")
     try:
         if arguments.latex or arguments.source:
-            cls = explained.named(arguments.optimizer)
-            print((cls.latex if arguments.latex else cls.source)(settings.get("form")).rstrip())
+            optimizer = explained.rule_of(arguments.optimizer, settings)
+            print((optimizer.latex if arguments.latex else optimizer.source)().rstrip())
         elif arguments.parameter:
-            print(explained.in_training(
-                arguments.optimizer, settings, parameter=arguments.parameter,
-                index=tuple(arguments.index), step=arguments.step, seed=arguments.seed,
-                digits=digits,
-            ))  # fmt: skip
+            if on_a_bowl:
+                raise Usage(f"--{min(on_a_bowl)} is for the bowl, without --parameter")
+            print(explained.in_training(arguments.optimizer, settings, digits=digits,
+                                        parameter=arguments.parameter, **in_training))  # fmt: skip
         else:
-            print(explained.on_a_bowl(
-                arguments.optimizer, settings, weight=arguments.weight,
-                curvature=arguments.curvature, steps=arguments.steps, digits=digits,
-            ))  # fmt: skip
+            if in_training:
+                raise Usage(f"--{min(in_training)} is for a network, with --parameter")
+            print(explained.on_a_bowl(arguments.optimizer, settings, digits=digits, **on_a_bowl))
     except (ValueError, TypeError, IndexError) as error:
         raise Usage(str(error)) from None
+    except ArithmeticError as error:  # it diverged, or was divided by zero
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the options that were given."""
+    found = {name: getattr(arguments, name) for name in names}
+    return {name: tuple(value) if name == "index" else value
+            for name, value in found.items() if value not in (None, [])}  # fmt: skip

@@ -101,8 +101,9 @@ def with_a_rate_for_every_weight_the_choice_of_axes_matters(cls):
 
 
 def distorted(g: np.ndarray) -> np.ndarray:
-    """Of the same signs, and other sizes everywhere."""
-    return g * np.random.default_rng(2).uniform(0.1, 9.0, g.shape)
+    """Of the same signs, and other sizes everywhere, some so small that products of them are 0."""
+    rng = np.random.default_rng(2)
+    return g * rng.uniform(0.1, 9.0, g.shape) * 10.0 ** rng.choice([0, 0, -200], g.shape)
 
 
 @check("Rprop")

@@ -69,6 +69,7 @@ TABLE: list[tuple[str, str, dict[str, Any], dict[str, tuple]]] = [
     ("Rprop", "Rprop", {},
      {"lr": (0.05,), "up": (1.2, 1.5), "smallest": (1e-6, 1e-3), "largest": (0.05,)}),
     ("Rprop", "Rprop", {"lr": 0.01}, {"down": (0.5, 0.8)}),
+    ("Rprop", "Rprop", {"lr": 0.1}, {"largest": (0.05,)}),  # the first step is too long already
     ("ASGD", "ASGD", {},
      {"lr": (0.03,), "lambd": (1e-4, 0.1), "alpha": (0.75, 0.5), "t0": (100.0,)}),
     ("ASGD", "ASGD", {"lambd": 0.02}, {"lr": (0.01,), "l2": (0.03,), "t0": (0.0, 1e6)}),

@@ -73,7 +73,6 @@ SLIPS["Adagrad.rule"] = [
     ("the last square alone", "G + g**2", "0 * G + g**2"),
     ("the root of the rate as well", "* g / (np", "** 0.5 * g / (np"),
 ]  # fmt: skip
-SLIPS["Adagrad."] = [("initial not used", '{"G": "initial"}', "{}")]
 SLIPS["RMSProp.plain"] = [
     ("eps inside the root", "(np.sqrt(s) + eps)", "np.sqrt(s + eps)"),
     ("eps dropped", "(np.sqrt(s) + eps)", "np.sqrt(s)"),
@@ -88,10 +87,10 @@ SLIPS["RMSProp.plain_inside"] = [
 ]
 SLIPS["RMSProp.centered"] = [
     ("not centered", "s - m**2", "s - 0 * m**2"),
-    ("the mean from before", """m = rho * m + (1 - rho) * g
+    ("the mean from before", """m = m + (1 - rho) * (g - m)
         w = w - lr * g / (np.sqrt(s - m**2) + eps)""",
      """w = w - lr * g / (np.sqrt(s - m**2) + eps)
-        m = rho * m + (1 - rho) * g"""),
+        m = m + (1 - rho) * (g - m)"""),
     ("eps inside the root", "(np.sqrt(s - m**2) + eps)", "np.sqrt(s - m**2 + eps)"),
 ]  # fmt: skip
 SLIPS["RMSProp.momentum"] = [
@@ -135,15 +134,20 @@ SLIPS["Rprop.rule"] = [
     ("up and down swapped", "s > 0", "s < 0.0"),
     ("the gradient stays after a flip", "g = np.where(s < 0, 0.0, g)", "g = g + 0 * s"),
     ("before keeps the flip", "before = g", "before = s + 0 * g"),
-    ("no upper bound", "np.minimum(up * delta, largest)", "up * delta"),
-    ("no lower bound", "np.maximum(down * delta, smallest)", "down * delta"),
+    ("no upper bound", "np.minimum(np.maximum(delta, smallest), largest)",
+     "np.maximum(delta, smallest)"),
+    ("no lower bound", "np.maximum(delta, smallest)", "delta"),
+    ("the first step unbounded", "np.minimum(np.maximum(delta, smallest), largest)",
+     "np.where(s == 0, delta, np.minimum(np.maximum(delta, smallest), largest))"),
+    ("the product of tiny gradients", "np.sign(g) * before", "g * before"),
     ("the size of g counts", "np.sign(g) * delta", "g * delta"),
     ("zero counts as agreement", "s > 0", "s >= 0"),
-    ("clipped between the wrong ends", "np.minimum(up * delta, largest)",
-     "np.maximum(up * delta, smallest)"),
+    ("clipped between the wrong ends", "np.maximum(delta, smallest)", "np.maximum(delta, largest)"),
     ("before never kept", "before = g", "before = before + 0 * g"),
 ]  # fmt: skip
-SLIPS["Rprop."] = [("the first step is not lr", '{"delta": "lr"}', '{"delta": "smallest"}')]
+SLIPS["Rprop."] = [
+    ("before is not 0 at first", '{"delta": "lr"}', '{"delta": "lr", "before": "lr"}'),
+]
 
 _DECAY = "w = w - lr * weight_decay * w\n        "
 _MEANS = """m = beta1 * m + (1 - beta1) * g

@@ -79,7 +79,6 @@ SLIPS["LAMB.rule"] = [
     ("the norm of g", "norm(u)", "norm(g)"),
     ("eps inside the root", "(np.sqrt(v_hat) + eps)", "np.sqrt(v_hat + eps)"),
     ("the square of the ratio", "trust(w, norm(u))", "trust(w, norm(u)) ** 2"),
-    ("widened to float64", "weight_decay * w", "np.float64(weight_decay) * w"),
 ]  # fmt: skip
 SLIPS["Adafactor.matrix"] = [
     ("lr without its bound", "min(lr, 1 / t**0.5)", "lr"),
@@ -97,7 +96,6 @@ SLIPS["Adafactor.matrix"] = [
     ("the size of the decayed w", """a = np.maximum(eps2, rms(w)) * min(lr, 1 / t**0.5)
         w = (1 - lr * weight_decay) * w""", """w = (1 - lr * weight_decay) * w
         a = np.maximum(eps2, rms(w)) * min(lr, 1 / t**0.5)"""),
-    ("widened to float64", "t**beta2_decay", "np.float64(t) ** beta2_decay"),
 ]  # fmt: skip
 SLIPS["Adafactor.vector"] = [
     ("the bounded rate decays w", "(1 - lr * weight_decay)",

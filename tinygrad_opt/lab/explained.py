@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import optim
-from tinygrad_opt.backend import manual_seed
+from tinygrad_opt.autograd import grad
+from tinygrad_opt.backend import host, manual_seed
 from tinygrad_opt.data import Batches, load_digits
 from tinygrad_opt.lab.race import BATCH_SIZE, SIZES
 from tinygrad_opt.nn import MLP
@@ -41,6 +42,17 @@ def _made(cls: type[Any], params: Any, settings: Mapping[str, Any]) -> optim.Opt
     return cls(params, **given)
 
 
+def rule_of(word: str, settings: Mapping[str, Any] | None = None) -> optim.Optimizer:
+    """The optimizer as those settings make it, with one weight: to be asked for its rule."""
+    return _on_weight(named(word), settings or {}, 1.0)
+
+
+def _on_weight(cls: type[Any], settings: Mapping[str, Any], weight: float) -> optim.Optimizer:
+    shape = (1, 1) if cls is optim.Muon else (1,)  # Muon moves matrices alone
+    return _made(cls, [("w", Tensor(np.full(shape, weight, "float64"), requires_grad=True))],
+                 settings)  # fmt: skip
+
+
 def _head(optimizer: optim.Optimizer) -> str:
     return repr(optimizer).partition(": ")[0]
 
@@ -61,12 +73,10 @@ def on_a_bowl(
     Raises:
         ValueError, TypeError: an unknown name, or settings that the optimizer refuses.
     """
-    cls = named(word)
-    shape = (1, 1) if cls is optim.Muon else (1,)  # Muon moves matrices alone
-    w = Tensor(np.full(shape, weight, "float64"), requires_grad=True)
-    optimizer = _made(cls, [("w", w)], settings or {})
-    told = [_head(optimizer), f"one weight on the bowl ½ {curvature:g} w², so that g = "
-            f"{curvature:g} w"]  # fmt: skip
+    optimizer = _on_weight(named(word), settings or {}, weight)
+    (w,) = optimizer.groups[0]["params"]
+    times = "" if curvature == 1 else f"{curvature:g} · "
+    told = [_head(optimizer), f"one weight on the bowl ½ · {times}w², so that g = {times}w"]
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -74,7 +84,7 @@ def on_a_bowl(
         loss.backward()
         return loss
 
-    place = (0,) * len(shape)
+    place = (0,) * w.ndim
     optimizer.watch("w", place)
     for _ in range(steps):
         optimizer.step(closure)
@@ -90,7 +100,7 @@ def in_training(
 
     Args:
         word, settings, digits: as for `on_a_bowl`.
-        parameter, index: which weight; by default one in the middle of the parameter.
+        parameter, index: which weight; by default that of the largest gradient at the start.
         step: which step, 1 or later, in batches of 32 images.
         seed: of the first weights and of the batches.
     """
@@ -101,11 +111,12 @@ def in_training(
     if cls is optim.Muon:
         params = [(name, t) for name, t in params if t.ndim == 2]
     optimizer = _made(cls, params, settings or {})
-    shapes = {name: t.shape for name, t in params}
-    if not index and parameter in shapes:
-        index = tuple(n // 2 for n in shapes[parameter])
-    optimizer.watch(parameter, index)
     batches = Batches(*load_digits()[0], BATCH_SIZE, seed=seed)
+    if not index and parameter in dict(params):
+        x, y = next(iter(batches))
+        g = grad(cross_entropy(model(x), y), dict(params)[parameter])
+        index = tuple(map(int, np.unravel_index(abs(host(g)).argmax(), g.shape)))
+    optimizer.watch(parameter, index)
     while True:
         for x, y in batches:
 

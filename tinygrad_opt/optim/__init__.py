@@ -12,6 +12,7 @@ from tinygrad_opt.optim.matrices import Adafactor, Muon
 from tinygrad_opt.optim.momentum import SGD, Momentum, Nesterov
 from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.optim.rule import Rule
+from tinygrad_opt.optim.tensorwise import TensorOptimizer as TensorOptimizer
 from tinygrad_opt.optim.transforms import (
     L2,
     Centralize,
@@ -23,7 +24,8 @@ from tinygrad_opt.optim.transforms import (
 from tinygrad_opt.optim.wrappers import SAM, Lookahead
 
 __all__ = [
-    "Optimizer", "Rule", "SGD", "Momentum", "Nesterov", "Adagrad", "RMSProp", "Adadelta", "Adam",
+    "Optimizer", "Rule", "SGD", "Momentum", "Nesterov", "Adagrad", "RMSProp",
+    "Adadelta", "Adam",
     "AMSGrad", "AdamW", "Adamax", "NAdam", "RAdam", "Rprop", "ASGD", "Lion", "LAMB", "LARS",
     "Adafactor", "Muon", "LBFGS", "ScheduleFree", "SAM", "Lookahead",
     "GaussianNoise", "ClipNorm", "ClipValue", "L2", "Centralize", "Transform",

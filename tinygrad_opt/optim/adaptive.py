@@ -68,13 +68,13 @@ class RMSProp(Optimizer):
 
     def centered(w, g, s, m, *, lr, rho, eps):
         s = rho * s + (1 - rho) * g**2
-        m = rho * m + (1 - rho) * g
+        m = m + (1 - rho) * (g - m)
         w = w - lr * g / (np.sqrt(s - m**2) + eps)
         return w, s, m
 
     def centered_inside(w, g, s, m, *, lr, rho, eps):
         s = rho * s + (1 - rho) * g**2
-        m = rho * m + (1 - rho) * g
+        m = m + (1 - rho) * (g - m)
         w = w - lr * g / np.sqrt(s - m**2 + eps)
         return w, s, m
 
@@ -92,14 +92,14 @@ class RMSProp(Optimizer):
 
     def centered_momentum(w, g, s, m, b, *, lr, rho, eps, mu):
         s = rho * s + (1 - rho) * g**2
-        m = rho * m + (1 - rho) * g
+        m = m + (1 - rho) * (g - m)
         b = mu * b + g / (np.sqrt(s - m**2) + eps)
         w = w - lr * b
         return w, s, m, b
 
     def centered_momentum_inside(w, g, s, m, b, *, lr, rho, eps, mu):
         s = rho * s + (1 - rho) * g**2
-        m = rho * m + (1 - rho) * g
+        m = m + (1 - rho) * (g - m)
         b = mu * b + g / np.sqrt(s - m**2 + eps)
         w = w - lr * b
         return w, s, m, b
@@ -115,7 +115,12 @@ class RMSProp(Optimizer):
 
     def __init__(self, params: Any, lr: Any = 0.01, rho: Any = 0.99, eps: Any = 1e-8, mu: Any = 0.0,
                  centered: bool = False, eps_inside: bool = False, **common: Any):  # fmt: skip
-        words = ["centered"] * bool(centered) + ["momentum"] * (callable(mu) or mu != 0)
+        if "form" in common:
+            raise TypeError("RMSProp: which rule it is follows from centered=, mu= and eps_inside=")
+        for name, flag in (("centered", centered), ("eps_inside", eps_inside)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"RMSProp: {name} is True or False, not {flag!r}")
+        words = ["centered"] * bool(centered) + ["momentum"] * (callable(mu) or bool(mu != 0))
         form = (" ".join(words) or "plain") + ", eps inside" * bool(eps_inside)
         hyper = {"lr": lr, "rho": rho, "eps": eps, "mu": mu}
         super().__init__(params, hyper, form=form, **common)
@@ -170,9 +175,9 @@ class Rprop(Optimizer):
     """
 
     def rule(w, g, delta, before, *, up, down, smallest, largest):
-        s = g * before
-        delta = np.where(s > 0, np.minimum(up * delta, largest),
-                np.where(s < 0, np.maximum(down * delta, smallest), delta))  # fmt: skip
+        s = np.sign(g) * before
+        delta = np.where(s > 0, up * delta, np.where(s < 0, down * delta, delta))
+        delta = np.minimum(np.maximum(delta, smallest), largest)
         g = np.where(s < 0, 0.0, g)
         w = w - np.sign(g) * delta
         before = g
@@ -184,5 +189,7 @@ class Rprop(Optimizer):
 
     def __init__(self, params: Any, lr: Any = 0.01, up: Any = 1.2, down: Any = 0.5,
                  smallest: Any = 1e-6, largest: Any = 50.0, **common: Any):  # fmt: skip
+        if isinstance(smallest, float) and isinstance(largest, float) and smallest > largest:
+            raise ValueError(f"Rprop: smallest, {smallest}, is above largest, {largest}")
         hyper = {"lr": lr, "up": up, "down": down, "smallest": smallest, "largest": largest}
         super().__init__(params, hyper, **common)

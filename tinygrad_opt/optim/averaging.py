@@ -2,7 +2,6 @@
 a valley lies deeper in it than the path's end."""
 
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,9 @@ import numpy as np
 from tinygrad_opt.backend import Array
 from tinygrad_opt.optim.atomic import uninterrupted
 from tinygrad_opt.optim.flat import FlatVector
-from tinygrad_opt.optim.optimizer import Optimizer, run
+from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.optim.rule import Rule
+from tinygrad_opt.optim.running import run
 from tinygrad_opt.tensor import next_index
 
 
@@ -119,6 +119,11 @@ class ScheduleFree(Optimizer):
         flat.slots["z"][...] = flat.w
 
     def _gradients(self) -> list[Array]:
+        if self._training is not None:
+            raise RuntimeError(
+                "ScheduleFree: the weights are the average x, where no gradient is taken: call "
+                "optimizer.train() first, and optimizer.eval() to measure again"
+            )
         gradients = super()._gradients()
         if self.t == 0:  # once more, for weights may have been loaded since
             for flat in self._flat:
@@ -138,33 +143,24 @@ class ScheduleFree(Optimizer):
         return self
 
     def train(self) -> "ScheduleFree":
-        """Make the weights y again, to the bit. RuntimeError if they were assigned since `eval()`:
-        what was assigned is gone then."""
+        """Make the weights y again, to the bit. RuntimeError if they were assigned since `eval()`,
+        and then they stay so."""
         if self._training is not None:
-            edited = any(t.written > self._evaluated for flat in self._flat for t in flat.tensors)
-            with uninterrupted():
-                self._move(self._training)
-                self._training = None
-            if edited:
+            training, self._training = self._training, None
+            if any(t.written > self._evaluated for flat in self._flat for t in flat.tensors):
                 raise RuntimeError(
                     "ScheduleFree.train(): the weights were assigned while they were the average "
-                    "x, and are put back: assign or load them in training mode, and load the "
-                    "optimizer's state with them"
+                    "x. They stay as assigned, and training would go on from them with what the "
+                    "optimizer remembers of others: load its state too, or make a new one"
                 )
+            with uninterrupted():
+                self._move(training)
         return self
 
     def _average(self, flat: FlatVector) -> Array:
         w, beta = flat.w.copy(), self._carried[flat.group]["beta_old"]  # the β that made y
         run(self.average, [w, flat.slots["z"]], {"beta": beta})
         return w
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        if self._training is not None:
-            raise RuntimeError(
-                "ScheduleFree.step(): the weights are the average x, where no gradient is taken: "
-                "call optimizer.train() first, and optimizer.eval() to measure again"
-            )
-        return super().step(closure)
 
     def state_dict(self) -> dict[str, Any]:
         if self._training is not None:

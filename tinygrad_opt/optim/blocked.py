@@ -11,6 +11,7 @@ with the model.
 """
 
 import ast
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -155,12 +156,12 @@ def blockwise(
     space = {"np": np}
     exec(text, space)
     update: Callable[..., None] = space["update"]  # type: ignore[assignment]
-    made: list[np.ndarray] = []
+    mine = threading.local()  # two threads may update two models by the same rule
 
     def run(arrays: Sequence[np.ndarray], hoisted: Sequence[float]) -> None:
-        if not made:
-            made.extend(np.empty(BLOCK, bool if n.startswith("_b") else dtype) for n in names)
-        size = len(arrays[0])
+        if not hasattr(mine, "buffers"):
+            mine.buffers = [np.empty(BLOCK, bool if n.startswith("_b") else dtype) for n in names]
+        size, made = len(arrays[0]), mine.buffers
         buffers: Sequence[np.ndarray] = made
         with np.errstate(all="ignore"):  # as silent as the compiled loop
             for start in range(0, size, BLOCK):

@@ -117,14 +117,17 @@ def available() -> bool:
 def folder() -> Path:
     """Where compiled rules are kept between runs: TINYGRAD_OPT_CACHE, or the user's cache."""
     if chosen := os.environ.get("TINYGRAD_OPT_CACHE"):
-        return Path(chosen)
+        return Path(chosen).expanduser()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
     elif sys.platform == "darwin":
         base = "~/Library/Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(base).expanduser() / "tinygrad_opt"
+    try:
+        return Path(base).expanduser() / "tinygrad_opt"
+    except RuntimeError:  # nobody's home, as in some containers
+        return Path(tempfile.gettempdir()) / "tinygrad_opt"
 
 
 def _path(text: str) -> Path:

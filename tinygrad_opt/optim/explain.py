@@ -46,10 +46,15 @@ class Explanations:
         for name, place in self._kept:
             self._kept[name, place] = _snapshot(optimizer, name, place, gradients, scalars)
 
+    @staticmethod
+    def is_over(optimizer: Any) -> bool:
+        """Whether the step that the gradients were for has been taken."""
+        stepped = optimizer._stepped
+        return bool(stepped) and all(flat.graded < stepped for flat in optimizer._flat)
+
     def tell(self, optimizer: Optimizer, name: str, index: Any, digits: int | None) -> str:
         _, _, place = _found(optimizer, name, index)
-        stepped = optimizer._stepped
-        if stepped and all(flat.graded < stepped for flat in optimizer._flat):
+        if self.is_over(optimizer):
             kept = self._kept.get((name, place))
             if kept is None:
                 raise RuntimeError(
@@ -67,7 +72,9 @@ def _found(optimizer: Optimizer, name: str, index: Any) -> tuple[FlatVector, int
     """The flat vector of a parameter, its place there, and the checked index of one element."""
     names = [known for group in optimizer.groups for known in group["names"]]
     if name not in names:
-        raise ValueError(f"no parameter is called {name!r}{nearest(name, names)}")
+        hint = "" if not all(known.isdigit() for known in names) else (
+            "; an optimizer of model.named_parameters() knows names")  # fmt: skip
+        raise ValueError(f"no parameter is called {name!r}{nearest(name, names)}{hint}")
     flat = next(flat for flat in optimizer._flat if name in flat.names)
     n = flat.names.index(name)
     shape = flat.data_views[n].shape
@@ -77,7 +84,8 @@ def _found(optimizer: Optimizer, name: str, index: Any) -> tuple[FlatVector, int
     except TypeError:
         raise TypeError(f"explain: an index is made of ints, not {index!r}") from None
     if len(place) != len(shape) or not all(-k <= i < k for i, k in zip(place, shape)):
-        raise IndexError(f"{name} has shape {shape}: no element {list(place)}")
+        raise IndexError(f"{name} has shape {shape}, so a weight is given by {len(shape)} indices: "
+                         f"no element {list(place)}")  # fmt: skip
     return flat, n, tuple(i % k for i, k in zip(place, shape))
 
 

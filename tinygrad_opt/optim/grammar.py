@@ -60,8 +60,9 @@ class Grammar:
                 if name not in self.names:
                     raise self.refused(
                         e,
-                        f"{name} is no argument of the rule and was not "
-                        "assigned above: give it by keyword",
+                        f"{name} is no argument of the rule and was not assigned above: a number "
+                        "is given by keyword, what is remembered from step to step after g, before "
+                        "the *",
                     )
                 return self.names[name]
             case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -114,7 +115,9 @@ class Grammar:
         name = function_of(e)
         if name is None or e.keywords:
             last = e.func.attr if isinstance(e.func, ast.Attribute) else ast.unparse(e.func)
-            what = "reduces" if last in REDUCTIONS else "has keywords" if name else "is not known"
+            what = ("reduces" if last in REDUCTIONS else "has keywords" if name else
+                    f"is written np.{last}(...), of numbers ** 0.5 or abs" if last in FUNCTIONS else
+                    "is not known, or rounds differently on each device")  # fmt: skip
             raise self.refused(e, f"a rule may call {_KNOWN}: {last} {what}")
         self._check_meaning(e)
         if name == "where":

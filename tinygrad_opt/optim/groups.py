@@ -9,6 +9,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from tinygrad_opt.tensor import Tensor
 
 
@@ -17,9 +19,13 @@ def without_decay(params: Iterable, key: str = "l2") -> list[dict[str, Any]]:
     has fewer than two axes.
 
     Args:
-        params: tensors or (name, tensor) pairs.
+        params: a model, or tensors or (name, tensor) pairs.
         key: the hyper-parameter to switch off: "l2", or "weight_decay" where the rule has that.
     """
+    if hasattr(params, "named_parameters"):  # a model
+        params = params.named_parameters()
+    if isinstance(params, (Tensor, str)) or not isinstance(params, Iterable):
+        raise TypeError(f"without_decay: a model or its parameters, not a {type(params).__name__}")
     items = list(params)
     many = [item for item in items if _tensor(item).ndim > 1]
     few = [item for item in items if _tensor(item).ndim <= 1]
@@ -54,6 +60,7 @@ def checked_groups(optimizer: str, params: Any, defaults: dict[str, Any]) -> lis
         items = [{"params": items}]
     groups: list[dict[str, Any]] = []
     seen: dict[int, str] = {}
+    places: dict[int | None, str] = {}
     for item in items:
         unknown = [key for key in item if key not in defaults and key != "params"]
         if unknown:
@@ -71,6 +78,13 @@ def checked_groups(optimizer: str, params: Any, defaults: dict[str, Any]) -> lis
                     f"{optimizer}: parameter {n} of a group, {name!r}, is there twice (as "
                     f"{seen.get(id(t), name)!r})"
                 )
+            place = t.data.ctypes.data if isinstance(t.data, np.ndarray) and t.size else None
+            if place is not None and place in places:
+                raise ValueError(
+                    f"{optimizer}: {name!r} and {places[place]!r} are two tensors over one array, "
+                    "which would part when they are moved: use one tensor twice in the model"
+                )
+            places[place] = name
             seen[id(t)] = name
             names.append(name)
             tensors.append(t)
@@ -82,6 +96,8 @@ def _listed(optimizer: str, item: dict[str, Any]) -> list:
     if "params" not in item:
         raise ValueError(f'{optimizer}: a group dict has a key "params", this one: {list(item)}')
     params = item["params"]
+    if not isinstance(params, Iterable):
+        raise TypeError(f'{optimizer}: "params" of a group is a list of tensors, not {params!r}')
     entries = [params] if isinstance(params, Tensor) else list(params)
     if not entries:
         raise ValueError(f"{optimizer}: a group has no parameters")

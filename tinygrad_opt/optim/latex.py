@@ -40,7 +40,8 @@ def letters(rule: Rule) -> dict[str, str]:
     """What each name of the rule is in LaTeX. No two are alike: where both `lr` and `alpha` occur,
     the latter is spelt out."""
     found: dict[str, str] = {}
-    for name in (*rule.arrays, "lr", *rule.scalars, *(line.name for line in rule.lines)):
+    first = ["lr"] if "lr" in rule.scalars else []
+    for name in (*rule.arrays, *first, *rule.scalars, *(line.name for line in rule.lines)):
         text = _name(name)
         if name not in found and text in found.values():
             text = rf"\mathrm{{{_escaped(name)}}}"

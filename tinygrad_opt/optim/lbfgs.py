@@ -12,11 +12,12 @@ from typing import Any
 
 from tinygrad_opt.backend import Array, array_module
 from tinygrad_opt.optim.atomic import uninterrupted
+from tinygrad_opt.optim.checks import check_closure, closure_wanted
 from tinygrad_opt.optim.flat import FlatVector
 from tinygrad_opt.optim.linesearch import Point, strong_wolfe
 from tinygrad_opt.optim.optimizer import Optimizer
+from tinygrad_opt.optim.running import coupled
 from tinygrad_opt.optim.state import load
-from tinygrad_opt.optim.transforms import coupled
 
 CURVATURE = 1e-10  # a pair with yᵀs below this says nothing of the curvature, and is left out
 
@@ -86,15 +87,18 @@ class LBFGS(Optimizer):
             raise ValueError(
                 f"LBFGS: line_search_fn is 'strong_wolfe' or None, not {line_search_fn!r}"
             )
-        max_eval = max_iter * 5 // 4 if max_eval is None else max_eval
         for name, count in (("max_iter", max_iter), ("max_eval", max_eval),
                             ("history_size", history_size)):  # fmt: skip
+            if name == "max_eval" and count is None:
+                continue
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
                 raise ValueError(f"LBFGS: {name} is an integer of 1 or more, not {count!r}")
         for name, bound in (("tolerance_grad", tolerance_grad),
                             ("tolerance_change", tolerance_change)):  # fmt: skip
-            if not 0 <= bound < math.inf:
+            number = isinstance(bound, (int, float)) and not isinstance(bound, bool)
+            if not number or not 0 <= bound < math.inf:
                 raise ValueError(f"LBFGS: {name} is in [0, inf), not {bound!r}")
+        max_eval = max_iter * 5 // 4 if max_eval is None else max_eval
         self.max_iter, self.max_eval, self.history_size = max_iter, max_eval, history_size
         self.tolerance_grad, self.tolerance_change = tolerance_grad, tolerance_change
         self.line_search_fn = line_search_fn
@@ -118,12 +122,8 @@ class LBFGS(Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Up to `max_iter` iterations; the loss comes back as it was before the first of them."""
         if closure is None:
-            raise RuntimeError(
-                "LBFGS.step(): it asks for loss and gradient at several points, so it wants a "
-                "closure. Write\n\n    def closure():\n        optimizer.zero_grad()\n"
-                "        loss = criterion(model(x), y)\n        loss.backward()\n"
-                "        return loss\n\n    optimizer.step(closure)"
-            )
+            raise closure_wanted("LBFGS", "it asks for the loss at several points")
+        check_closure("LBFGS", closure)
         (flat,) = self._flat
         flat.gather()
         scalars = self._scalars(self.groups[0])
@@ -153,9 +153,7 @@ class LBFGS(Optimizer):
 
         f, g = value_and_gradient()
         if self.check_finite:
-            self._check_finite(flat, wait=True)
-            if not math.isfinite(f):
-                raise FloatingPointError(f"the loss is {f} where the step of LBFGS began")
+            self._check_start(flat, f)
         for n in range(self.max_iter):
             if self._largest(g) <= self.tolerance_grad:
                 break
@@ -176,6 +174,8 @@ class LBFGS(Optimizer):
                 if n + 1 == self.max_iter or len(calls) >= self.max_eval:
                     break  # the next step() begins with the gradient from here
                 f, g = value_and_gradient()
+                if self.check_finite:
+                    self._check_start(flat, f)
             if len(calls) >= self.max_eval:
                 break
             moved = length * self._largest(d)
@@ -184,6 +184,12 @@ class LBFGS(Optimizer):
         with uninterrupted():
             self._finish()
         return calls[0]
+
+    def _check_start(self, flat: FlatVector, f: float) -> None:
+        """FloatingPointError where an iteration would start from a loss or gradient that is NaN."""
+        self.finite.look(flat, flat.g, self.t, wait=True)
+        if not math.isfinite(f):
+            raise FloatingPointError(f"LBFGS has come to a point where the loss is {f}")
 
     def _search(self, flat: FlatVector, value_and_gradient: Callable, d: Array, length: float,
                 here: Point) -> tuple[float, float, Array]:  # fmt: skip

@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from tinygrad_opt.optim.rule import Rule
 
 # Words that mean something in C++, to CuPy, or in the loop that Numba compiles.
-_TAKEN = re.compile(
-    r"(in|out|np)_.*|s\d+|T|i|n|numba|range|size|NULL|NAN|INFINITY|EOF|linux|unix|"
-    "alignas|alignof|and_eq|asm|auto|bitand|bitor|bool|case|catch|char|char8_t|char16_t|char32_t|compl|"
-    "complex|concept|const|const_cast|consteval|constexpr|constinit|co_await|co_return|"
-    "co_yield|decltype|default|delete|do|double|dynamic_cast|enum|explicit|export|extern|false|float|"
-    "float16|friend|goto|half|inline|int|long|major|minor|mutable|namespace|new|noexcept|not_eq|"
-    "nullptr|operator|or_eq|private|protected|public|register|reinterpret_cast|requires|short|"
-    "signed|sizeof|static|static_assert|static_cast|struct|switch|template|this|thread_local|"
-    "throw|true|try|typedef|typeid|typename|union|unsigned|using|virtual|void|volatile|wchar_t|xor|"
-    "xor_eq|blockIdx|blockDim|gridDim|threadIdx|warpSize"
-)
+_TAKEN = frozenset((
+    "alignas alignof and_eq asm auto bitand bitor bool case catch char char8_t char16_t "
+    "char32_t compl complex concept const const_cast consteval constexpr constinit co_await "
+    "co_return co_yield decltype default delete do double dynamic_cast enum explicit export "
+    "extern false float float16 friend goto half inline int long major minor mutable namespace "
+    "new noexcept not_eq nullptr operator or_eq private protected public register "
+    "reinterpret_cast requires short signed sizeof static static_assert static_cast struct "
+    "switch template this thread_local throw true try typedef typeid typename union unsigned "
+    "using virtual void volatile wchar_t xor xor_eq blockIdx blockDim gridDim threadIdx "
+    "warpSize T i n numba range size NULL NAN INFINITY EOF linux unix "
+).split())
+_PREFIXES = re.compile(r"(in|out|np)_.*|s\d+")
 
 
 def _safe_names(names: Iterable[str]) -> dict[str, str]:
@@ -33,7 +34,8 @@ def _safe_names(names: Iterable[str]) -> dict[str, str]:
     safe: dict[str, str] = {}
     for name in names:
         word = "".join(c if c.isascii() else f"u{ord(c):x}" for c in name)
-        while _TAKEN.fullmatch(word) or (word != name and word in names) or word in safe.values():
+        others = {*safe.values(), *(other for other in names if other != name)}
+        while word in _TAKEN or word in others or _PREFIXES.fullmatch(word):
             word = f"x_{word}"
         safe[name] = word
     return safe

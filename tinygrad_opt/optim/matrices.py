@@ -54,6 +54,8 @@ class Adafactor(TensorOptimizer):
     def __init__(self, params: Any, lr: Any = 0.01, beta2_decay: Any = -0.8,
                  eps: tuple[float | None, float] = (None, 1e-3), d: Any = 1.0,
                  weight_decay: Any = 0.0, **common: Any):  # fmt: skip
+        if "form" in common:
+            raise TypeError("Adafactor: the shape of each tensor decides which rule it is")
         if not isinstance(eps, (tuple, list)) or len(eps) != 2:
             raise TypeError(f"Adafactor: eps is a pair (ε₁, ε₂), not {eps!r}")
         hyper = {"lr": lr, "beta2_decay": beta2_decay, "eps1": 0.0 if eps[0] is None else eps[0],
@@ -122,11 +124,17 @@ class Muon(TensorOptimizer):
                  ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
                  eps: Any = 1e-7, ns_steps: int = 5, adjust_lr_fn: str | None = None,
                  **common: Any):  # fmt: skip
+        if "form" in common:
+            raise TypeError("Muon: which rule it is follows from nesterov=")
         if adjust_lr_fn not in (None, "original", "match_rms_adamw"):
             raise ValueError(f"Muon: adjust_lr_fn is 'original', 'match_rms_adamw' or None, not "
                              f"{adjust_lr_fn!r}")  # fmt: skip
         if not isinstance(ns_coefficients, (tuple, list)) or len(ns_coefficients) != 3:
             raise TypeError(f"Muon: ns_coefficients are three numbers, not {ns_coefficients!r}")
+        if not isinstance(nesterov, bool):
+            raise TypeError(f"Muon: nesterov is True or False, not {nesterov!r}")
+        if isinstance(ns_steps, bool) or not isinstance(ns_steps, int) or not 0 < ns_steps < 100:
+            raise ValueError(f"Muon: ns_steps is an integer from 1 to 99, not {ns_steps!r}")
         a1, a2, a3 = ns_coefficients
         hyper = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "a1": a1, "a2": a2,
                  "a3": a3, "steps": ns_steps, "eps": eps,

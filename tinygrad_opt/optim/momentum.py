@@ -7,8 +7,10 @@ from typing import Any
 from tinygrad_opt import backend
 from tinygrad_opt.backend import Array
 from tinygrad_opt.optim.flat import FlatVector
-from tinygrad_opt.optim.optimizer import Optimizer, run
+from tinygrad_opt.optim.latex import typeset
+from tinygrad_opt.optim.optimizer import Optimizer, named, of_class_or_instance
 from tinygrad_opt.optim.rule import Rule
+from tinygrad_opt.optim.running import run
 from tinygrad_opt.tensor import next_index
 
 
@@ -123,6 +125,29 @@ class Nesterov(Optimizer):
         self._window = (0, 0)  # when the last look_ahead() began and ended, on the tensors' clock
         self._looking = False
 
+    def _formula(self) -> str:
+        if self.form != "look_ahead":
+            return super()._formula()
+        return f"g at {self.ahead.formula}; {super()._formula()}"
+
+    @of_class_or_instance
+    def source(it: Any, form: str | None = None) -> str:
+        """The source of the rule; in the form "look_ahead", behind that of the place where the
+        gradient is taken."""
+        looks = (form or it.form or "look_ahead") == "look_ahead"
+        return it.ahead.text * looks + "\n" * looks + named(it, form).text
+
+    @of_class_or_instance
+    def latex(it: Any, form: str | None = None) -> str:
+        """The rule as LaTeX; in the form "look_ahead", behind the place where the gradient is
+        taken."""
+        looks = (form or it.form or "look_ahead") == "look_ahead"
+        return "\n".join(map(typeset, [it.ahead] * looks + [named(it, form)]))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._window = (0, 0)
+
     def look_ahead(self) -> contextlib.AbstractContextManager:
         """Inside, the weights stand at w + μv; at its end they are w again, to the bit."""
         return self._looking_ahead() if self.form == "look_ahead" else super().look_ahead()
@@ -151,9 +176,10 @@ class Nesterov(Optimizer):
         when = max(flat.graded for flat in self._flat)
         if self.form == "look_ahead" and not began < when < ended:
             raise RuntimeError(
-                "Nesterov.step(): the gradient was not taken at the look-ahead point w + mu * v. "
+                "Nesterov: the gradient was not taken at the look-ahead point w + mu * v. "
                 "Write\n\n    with optimizer.look_ahead():\n        loss(model(x), y).backward()\n"
-                "    optimizer.step()\n\nor optimizer.step(closure), or use form='shifted'"
+                "    optimizer.step()\n\nor optimizer.step(closure), or use form='shifted'. "
+                "(A gradient clipped by hand afterwards counts as taken there: give transforms=.)"
             )
         return super()._gradients()
 

@@ -11,15 +11,27 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from tinygrad_opt.backend import Array, array_module
-from tinygrad_opt.optim import compiled, cuda, latex, state
+from tinygrad_opt.optim import compiled, latex, state
 from tinygrad_opt.optim.atomic import uninterrupted
+from tinygrad_opt.optim.checks import (
+    check_choices,
+    check_closure,
+    check_names,
+    checked_transforms,
+    hyper_wanted,
+    unknown_keyword,
+)
 from tinygrad_opt.optim.explain import Explanations
+from tinygrad_opt.optim.finite import FiniteCheck
 from tinygrad_opt.optim.flat import FlatVector, flat_vectors
 from tinygrad_opt.optim.groups import checked_groups, nearest
 from tinygrad_opt.optim.rule import Rule
+from tinygrad_opt.optim.running import Prepared, prepared, with_l2
 from tinygrad_opt.optim.schedules import Schedule
-from tinygrad_opt.optim.transforms import Transform, coupled
+from tinygrad_opt.optim.transforms import Transform
 from tinygrad_opt.tensor import next_index
 
 _BELOW_ONE, _NOT_NEGATIVE, _ANY = (0.0, 1.0), (0.0, math.inf), (-math.inf, math.inf)
@@ -30,13 +42,15 @@ RANGES = {  # low ≤ value < high; a class adds its own names in `ranges`
 }  # fmt: skip
 
 
-# What other libraries call the same, for those who come from there.
-ELSEWHERE = {
-    "weight_decay": "l2=λ joins λw to the gradient; AdamW decays the weights themselves",
-    "momentum": "here it is mu", "betas": "here they are beta1 and beta2",
-    "nesterov": "Nesterov is an optimizer of its own", "amsgrad": "AMSGrad is one of its own",
-    "learning_rate": "here it is lr", "maximize": "minimise the negative",
-}  # fmt: skip
+class of_class_or_instance:
+    """A method for a class and for its instances: it gets the one that it is called on."""
+
+    def __init__(self, function: Callable):
+        functools.update_wrapper(self, function)  # type: ignore[arg-type]
+        self.function = function
+
+    def __get__(self, instance: Any, owner: type) -> Callable:
+        return types.MethodType(self.function, owner if instance is None else instance)
 
 
 class Optimizer:
@@ -69,6 +83,7 @@ class Optimizer:
     rules: ClassVar[dict[str, Any]] = {}
     ranges: ClassVar[dict[str, tuple[float, float]]] = {}
     initial: ClassVar[dict[str, str]] = {}  # slot: the hyper-parameter that it is filled with
+    form: str | None = None  # which of `rules` an optimizer runs
     elementwise: ClassVar[bool] = True  # False: the rules are over whole tensors, one at a time
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -78,6 +93,8 @@ class Optimizer:
         for function in (vars(cls).get("rule"), *vars(cls).get("rules", {}).values()):
             if isinstance(function, staticmethod):
                 function = function.__func__
+            if function is not None and not isinstance(function, (types.FunctionType, Rule)):
+                raise TypeError(f"{cls.__name__}: a rule is a function, not {function!r}")
             if isinstance(function, types.FunctionType) and function not in read:
                 read[function] = Rule(function, cls.elementwise)
             if rule := read.get(function) or (function if isinstance(function, Rule) else None):
@@ -87,6 +104,16 @@ class Optimizer:
                 function = getattr(member, "__func__", member)
                 if function in read:
                     setattr(cls, name, read[function])
+        if "rule" in vars(cls) and cls.rules and "rules" not in vars(cls):
+            raise TypeError(
+                f"{cls.__name__} has a new rule, but would run those of its base class by their "
+                f"forms ({', '.join(cls.rules)}): give rules = {{...}} too, or derive it from "
+                "tg.optim.Optimizer"
+            )
+        if "rules" in vars(cls) and hasattr(cls, "rule") and "rule" not in vars(cls):
+            raise TypeError(
+                f"{cls.__name__} has new rules: say with rule = ... which of them is the default"
+            )
         if "rules" in vars(cls):
             cls.rules = {name: read.get(f, f) for name, f in cls.rules.items()}
         if "rule" in vars(cls):
@@ -94,9 +121,15 @@ class Optimizer:
                 raise TypeError(f"{cls.__name__}: slots are {cls.slots}, and the rule takes "
                                 f"{cls.rule.arrays[2:]} after w and g")  # fmt: skip
             cls.slots = cls.rule.arrays[2:]
+        known = {slot for rule in read.values() for slot in rule.arrays[2:]}
+        if read and (unknown := set(vars(cls).get("initial", ())) - known):
+            raise TypeError(f"{cls.__name__}: initial is for slots, and {min(unknown)} is none")
 
     @classmethod
     def _check_rule(cls, rule: Rule) -> None:
+        if not cls.elementwise and cls._update is Optimizer._update:
+            raise TypeError(f"{cls.__name__}: derive a rule over whole tensors from "
+                            "tg.optim.TensorOptimizer")  # fmt: skip
         if rule.arrays[:2] != ("w", "g"):
             raise rule.refused(
                 rule.tree.args,
@@ -107,7 +140,8 @@ class Optimizer:
             raise rule.refused(
                 rule.tree.body[-1],
                 f"a rule returns the new {', '.join(wanted)}, "
-                f"in this order, not {', '.join(rule.results)}",
+                f"in this order, not {', '.join(rule.results)}"
+                + "; numbers such as lr are given by keyword, after a *" * (not rule.scalars),
             )
         if "l2" in rule.names:
             raise rule.refused(
@@ -115,26 +149,27 @@ class Optimizer:
                 "l2 is every optimizer's own, and is in g when the rule sees it: take another name",
             )
 
-    def __init__(self, params: Any, hyper: Mapping[str, Any], *, form: str | None = None,
+    def __init__(self, params: Any, hyper: Any = None, *, form: str | None = None,
                  l2: Any = 0.0, transforms: Sequence[Transform] = (), check_finite: bool = True,
                  **unknown: Any):  # fmt: skip
         name = type(self).__name__
+        if not isinstance(hyper, Mapping):
+            raise hyper_wanted(name)
         if unknown:
             word = next(iter(unknown))
-            hint = f"; {ELSEWHERE[word]}" if word in ELSEWHERE else nearest(
-                word, [*hyper, "l2", "transforms", "check_finite"])  # fmt: skip
-            raise TypeError(f"{name}: unknown keyword {word!r}{hint}")
-        if form is not None and form not in self.rules:
-            raise ValueError(f"{name}: unknown form {form!r}{nearest(form, self.rules)}")
+            raise unknown_keyword(name, word, [*hyper, "l2", "transforms", "check_finite"])
+        check_choices(self, form, check_finite)
         if form is None and self.elementwise and not hasattr(self, "rule"):
             raise TypeError(f"{name} has no rule: an optimizer is a class with a function `rule`")
         self.form, self.check_finite, self.t = form, check_finite, 0
-        self.transforms = _checked_transforms(name, transforms)
+        self.transforms = checked_transforms(name, transforms)
         self.groups = checked_groups(name, params, {**hyper, "l2": l2})
+        self._keys = frozenset((*hyper, "l2", "params", "names"))
         now = [self._scalars(group) for group in self.groups]
         for group in self.groups:
             for parameter, t in zip(group["names"], group["params"]):
                 self._check_parameter(parameter, t)
+        check_names(self, hyper)
         for rule in self._rules():
             if missing := set(rule.scalars) - {"t", *hyper, *rule.carried}:
                 raise TypeError(
@@ -148,9 +183,35 @@ class Optimizer:
         for flat in self._flat:
             self._make_slots(flat, now[flat.group])
         self._explained = Explanations()
-        self._bad_step: Array | None = None  # on a GPU, the first with a NaN, or -1
+        self.finite = FiniteCheck()
+        self._standing = 0  # how many blocks deep the weights are elsewhere (look_ahead, averaged)
+        self._moved = 0  # when they were last moved there, or back
         self._stepped = 0  # when, on the clock of tensors; 0 when the next gradient is under way
         self._after: list[Callable[[], None]] = []  # what wrappers do as a part of each update
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._stepped = self._moved = 0  # of the clock of another process, perhaps
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__.get("_keys", ()) or (name == "form" and "_keys" in self.__dict__):
+            how = (f"write optimizer.groups[0][{name!r}] = ..." if name != "form" else
+                   "make a new optimizer for another rule")  # fmt: skip
+            raise AttributeError(f"{type(self).__name__}.{name} is not set so: {how}")
+        object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what is not there comes here.
+        if name in self.__dict__.get("_keys", ()):
+            raise AttributeError(
+                f"{name} stands in optimizer.groups[0][{name!r}], for each group has its own; "
+                "optimizer.values() tells what it is now"
+            )
+        if name == "param_groups":
+            raise AttributeError("the groups are called optimizer.groups here")
+        if name in ("groups", "_flat") and not name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__}.__init__ has not called super().__init__")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # ---- which rule --------------------------------------------------------
 
@@ -174,8 +235,7 @@ class Optimizer:
 
     def _check_parameter(self, name: str, t: Any) -> None:
         rule = self._rule_for(t.shape)
-        squares = "**2" in rule.text.replace(" ", "") or "np.square" in rule.text
-        if t.dtype.itemsize < 4 and (squares or "eps" in rule.scalars):
+        if t.dtype.itemsize < 4 and (rule.squares or "eps" in rule.scalars):
             raise TypeError(
                 f"{type(self).__name__}: parameter {name!r} is {t.dtype}, in which squared "
                 'gradients and ε are rounded to 0, and one step gives NaN: model.astype("float32")'
@@ -193,11 +253,17 @@ class Optimizer:
         that left its range; the parameters, the slots and t are as before then. An interrupt
         (Ctrl-C) during the update waits for its end.
         """
+        if self._standing:
+            raise RuntimeError(
+                f"{type(self).__name__}.step(): the weights stand elsewhere for a while: leave the "
+                "`with optimizer.look_ahead()` (or averaged(), or the closure) first"
+            )
+        scalars = self.values()
         loss = None
         if closure is not None:
+            check_closure(type(self).__name__, closure)
             with self.look_ahead():
                 loss = closure()
-        scalars = [self._scalars(group) for group in self.groups]
         gradients = self._gradients()
         if self._explained:
             self._explained.keep(self, gradients, scalars)
@@ -207,18 +273,21 @@ class Optimizer:
         return loss
 
     def _gradients(self) -> list[Array]:
-        """The gradient of each flat vector as the rule is to see it: checked, then transformed."""
+        """The gradient of each flat vector as the rule is to see it: transformed, then checked."""
         for flat in self._flat:
             flat.gather()
+        gradients = [flat.g for flat in self._flat]
+        if self.transforms:
+            parts = [_Part(flat) for flat in self._flat]
+            for transform in self.transforms:
+                given: Any = transform(parts, self.t)  # type: ignore[func-returns-value]
+                if given is not None or any(part.g is not part.scratch for part in parts):
+                    raise TypeError(f"{transform!r}: a transform edits each part.g in place")
+            gradients = [part.g for part in parts]
         if self.check_finite:
-            for flat in self._flat:
-                self._check_finite(flat)
-        if not self.transforms:
-            return [flat.g for flat in self._flat]
-        parts = [_Part(flat) for flat in self._flat]
-        for transform in self.transforms:
-            transform(parts, self.t)
-        return [part.g for part in parts]
+            for flat, g in zip(self._flat, gradients):
+                self.finite.look(flat, g, self.t)
+        return gradients
 
     def _update(self, gradients: Sequence[Array], scalars: Sequence[dict[str, float]]) -> None:
         # What can fail comes first, so that no group has moved where another cannot; and all parts
@@ -237,7 +306,7 @@ class Optimizer:
             act()
         self._stepped = next_index()
 
-    def _prepared(self, flat: FlatVector, g: Array, values: dict[str, float]) -> "Prepared":
+    def _prepared(self, flat: FlatVector, g: Array, values: dict[str, float]) -> Prepared:
         rule, given = self._read_with(self._rule_for(flat.tensors[0].shape), flat, values)
         return prepared(rule, [flat.w, g, *flat.slots.values()], given)
 
@@ -246,7 +315,7 @@ class Optimizer:
     ) -> tuple[Rule, dict[str, float]]:
         """The rule, behind the line for `l2` if that is in use, and the scalars that it takes."""
         if values["l2"]:
-            rule = _with_l2(rule)
+            rule = with_l2(rule)
         known = {**values, **self._carried[flat.group], "t": self.t + 1}
         return rule, {name: known[name] for name in rule.scalars}
 
@@ -284,17 +353,18 @@ class Optimizer:
             flat.gather()
         there = [point(flat) for flat in self._flat]  # what can fail comes before any weight moves
         here = [flat.w.copy() for flat in self._flat]
+        self._standing += 1
         try:
             try:
                 self._move(there)
-                entered = next_index()
+                self._moved = next_index()
                 yield
                 edited = [name for flat in self._flat for name, t in zip(flat.names, flat.tensors)
-                          if t.written > entered]  # fmt: skip
+                          if t.written > self._moved]  # fmt: skip
                 if edited:
                     raise RuntimeError(
-                        f"{edited[0]} was assigned inside look_ahead(), where the weights stand "
-                        "for the gradient's sake alone: they are put back at its end. Assign "
+                        f"{edited[0]} was assigned inside look_ahead() or averaged(), where the "
+                        "weights stand elsewhere for a while: they are put back at its end. Assign "
                         "outside of it"
                     )
             finally:
@@ -303,6 +373,9 @@ class Optimizer:
         except BaseException:  # perhaps a signal, just before the block above was uninterrupted
             self._move(here)
             raise
+        finally:
+            self._standing -= 1
+            self._moved = next_index()
 
     def _move(self, places: Sequence[Array]) -> None:
         for flat, place in zip(self._flat, places):
@@ -323,10 +396,10 @@ class Optimizer:
     def observe(self, loss: Any) -> None:
         """Tell the schedules how the epoch went: `OnPlateau` lowers its value when the loss, a
         number, no longer falls. `fit` calls this, with the validation loss if there is one."""
-        for group in self.groups:
-            for value in group.values():
-                if isinstance(value, Schedule):
-                    value.observe(loss)
+        found = [value for group in self.groups for value in group.values()]
+        found += [value for transform in self.transforms for value in vars(transform).values()]
+        for schedule in {id(x): x for x in found if isinstance(x, Schedule)}.values():
+            schedule.observe(loss)  # each once, though several groups may share it
 
     def _scalars(self, group: Mapping[str, Any]) -> dict[str, float]:
         """The hyper-parameters for the coming step: schedules asked, ranges checked.
@@ -338,7 +411,7 @@ class Optimizer:
             if name == "params" or name == "names":
                 continue
             if callable(value):
-                value = value(self.t)
+                value = self._scheduled(name, value)
             if type(value) is not float:
                 value = self._float(name, value)
             low, high = self.ranges.get(name) or RANGES.get(name, _ANY)
@@ -346,14 +419,38 @@ class Optimizer:
                 raise ValueError(f"{type(self).__name__}: {name} is in [{low:g}, {high:g}), not "
                                  f"{value}")  # fmt: skip
             values[name] = value
+        if len(values) + 2 > len(self._keys):
+            word = next(name for name in values if name not in self._keys)
+            raise ValueError(f"{type(self).__name__}: unknown key {word!r} in a group"
+                             f"{nearest(word, sorted(self._keys))}")  # fmt: skip
         return values
+
+    def _scheduled(self, name: str, schedule: Callable[[int], Any]) -> Any:
+        try:
+            return schedule(self.t)
+        except Exception as error:
+            error.add_note(
+                f"{name} of {type(self).__name__} is this function of the number of steps taken, "
+                f"which was {self.t}: the first step asks for 0"
+            )
+            raise
+
+    def values(self) -> list[dict[str, float]]:
+        """The hyper-parameters as numbers, a dict a group, as the coming step will take them:
+        schedules asked, ranges checked."""
+        if len(self.groups) != len(self._carried):
+            raise RuntimeError(
+                f"{type(self).__name__} was made with {len(self._carried)} groups and has "
+                f"{len(self.groups)} now: make a new one"
+            )
+        return [self._scalars(group) for group in self.groups]
 
     def _float(self, name: str, value: Any) -> float:
         try:
-            if isinstance(value, (str, bool)):
+            if isinstance(value, (str, bytes, bool, np.bool_, complex)):
                 raise TypeError
             return float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise TypeError(
                 f"{type(self).__name__}: {name} is a number or a function of the number of steps, "
                 f"not {value!r}"
@@ -361,43 +458,13 @@ class Optimizer:
 
     # ---- the finite check --------------------------------------------------
 
-    def _check_finite(self, flat: FlatVector, wait: bool = False) -> None:
-        """FloatingPointError for a NaN or inf in g. On a GPU, unless told to `wait`, it only notes
-        the step there, for `raise_if_not_finite()` to tell."""
-        xp = array_module(flat.g)
-        if flat.backend != "numpy" and not wait:
-            before = xp.full((), -1) if self._bad_step is None else self._bad_step
-            new = (before < 0) & ~xp.isfinite(flat.g).all()
-            self._bad_step = xp.where(new, self.t, before)
-            return
-        # One dot product sees every NaN and inf. It may overflow where all is finite: look again.
-        # (vdot is silent about an overflow, where @ would warn.)
-        if math.isfinite(xp.vdot(flat.g, flat.g)):
-            return
-        for name, part in zip(flat.names, flat.grad_views):
-            bad = ~xp.isfinite(part)
-            if bad.any():
-                raise FloatingPointError(
-                    f"the gradient of {name} has {int(bad.sum())} NaN or inf among {part.size} "
-                    f"values at step {self.t}; nothing was changed. A smaller learning rate helps "
-                    "where the loss grew before; tg.detect_anomaly() finds the op"
-                )
-
     def raise_if_not_finite(self) -> None:
         """On CuPy, raise FloatingPointError if a gradient since the last call had a NaN or inf.
 
         A step on a GPU does not wait to find out; it takes note there. This waits: `fit` calls it
         when it reads losses, `state_dict()` before it saves. The weights have moved on since.
         """
-        if self._bad_step is None:
-            return
-        step, self._bad_step = int(self._bad_step), None
-        if step >= 0:
-            raise FloatingPointError(
-                f"a gradient had a NaN or inf at step {step}; the GPU was not waited for, so the "
-                "weights have moved on since. A smaller learning rate helps where the loss grew "
-                "before; tg.detect_anomaly() finds the op"
-            )
+        self.finite.tell()
 
     # ---- state -------------------------------------------------------------
 
@@ -445,6 +512,8 @@ class Optimizer:
             IndexError: no such element.
             RuntimeError: the step is taken, and the weight was not watched.
         """
+        if digits is not None and (type(digits) is not int or digits < 1):
+            raise TypeError(f"explain: digits is an int of 1 or more, not {digits!r}")
         return self._explained.tell(self, name, index, digits)
 
     def watch(self, name: str, index: Any = ()) -> None:
@@ -452,23 +521,17 @@ class Optimizer:
         after the step too. Arguments and errors as for `explain`."""
         self._explained.watch(self, name, index)
 
-    @classmethod
-    def source(cls, form: str | None = None) -> str:
-        """The source of the rule that runs, as its author wrote it."""
-        return cls._named(form).text
+    @of_class_or_instance
+    def source(it: Any, form: str | None = None) -> str:
+        """The source of the rule, as its author wrote it: that of `form`, else of an optimizer the
+        one that it runs, and of a class the one that it runs by default."""
+        return named(it, form).text
 
-    @classmethod
-    def latex(cls, form: str | None = None) -> str:
-        """The rule as LaTeX, an `aligned` environment, made from the source of the rule."""
-        return latex.typeset(cls._named(form))
-
-    @classmethod
-    def _named(cls, form: str | None) -> Rule:
-        if form is None:
-            return cls.rule
-        if form not in cls.rules:
-            raise ValueError(f"{cls.__name__}: unknown form {form!r}{nearest(form, cls.rules)}")
-        return cls.rules[form]
+    @of_class_or_instance
+    def latex(it: Any, form: str | None = None) -> str:
+        """The rule as LaTeX, an `aligned` environment, made from the source; which one as for
+        `source`."""
+        return latex.typeset(named(it, form))
 
     def __repr__(self) -> str:
         numbers = {k: v for k, v in self.groups[0].items() if k not in ("params", "names")}
@@ -481,42 +544,22 @@ class Optimizer:
         if self.transforms:
             shown.append(f"transforms={self.transforms!r}")
         count = sum(t.size for group in self.groups for t in group["params"])
-        rule = self._rule_for(self.groups[0]["params"][0].shape)
-        return (f"{type(self).__name__}({', '.join(shown)}): {rule.formula}  "
+        return (f"{type(self).__name__}({', '.join(shown)}): {self._formula()}  "
                 f"[{count:,} weights, t={self.t}]")  # fmt: skip
 
-
-Prepared = tuple[Callable[[], None], dict[str, float]]
-
-
-def prepared(rule: Rule, arrays: Sequence[Array], scalars: dict[str, float]) -> Prepared:
-    """An elementwise rule over flat arrays of one length: the update in place, ready to be called
-    (the compiled loop, the rule in NumPy or the kernel, as the arrays have it), and what its
-    scalars carry over to the next step."""
-    hoisted, carried = rule.lowered.host(**scalars)
-    if array_module(arrays[0]).__name__ == "numpy":
-        loop = compiled.loop(rule, arrays[0].dtype)
-        return functools.partial(loop, arrays, scalars, hoisted), carried
-    return functools.partial(cuda.launch, rule, arrays, hoisted), carried
+    def _formula(self) -> str:
+        return self._rule_for(self.groups[0]["params"][0].shape).formula
 
 
-def run(rule: Rule, arrays: Sequence[Array], scalars: dict[str, float]) -> None:
-    """An elementwise rule over flat arrays of one length, in place."""
-    prepared(rule, arrays, scalars)[0]()
-
-
-@functools.cache
-def _with_l2(rule: Rule) -> Rule:
-    return rule.after(coupled)
-
-
-def _checked_transforms(name: str, transforms: Any) -> list[Transform]:
-    if isinstance(transforms, Transform) or not isinstance(transforms, (list, tuple)):
-        raise TypeError(f"{name}: transforms is a list, [ClipNorm(1.0)], not {transforms!r}")
-    for transform in transforms:
-        if not isinstance(transform, Transform):
-            raise TypeError(f"{name}: {transform!r} is not a gradient transform of tg.optim")
-    return list(transforms)
+def named(it: Any, form: str | None) -> Rule:
+    """The rule of that form; without one, that of an optimizer's own form, or the default."""
+    form = it.form if form is None else form
+    if form is None:
+        return it.rule
+    if form not in it.rules:
+        name = it.__name__ if isinstance(it, type) else type(it).__name__
+        raise ValueError(f"{name}: unknown form {form!r}{nearest(form, it.rules)}")
+    return it.rules[form]
 
 
 class _Part:
@@ -524,6 +567,7 @@ class _Part:
 
     def __init__(self, flat: FlatVector):
         self.w, self.g, self.xp, self._flat = flat.w, flat.scratch(), array_module(flat.w), flat
+        self.scratch = self.g
 
     def views(self) -> list[tuple[Array, Array]]:
         return [(w, self._flat.view(self.g, n)) for n, w in enumerate(self._flat.data_views)]

@@ -121,6 +121,24 @@ class Rule:
         """The rule in one line, as it is written."""
         return "; ".join(f"{line.name} = {ast.unparse(line.expression)}" for line in self.lines)
 
+    @functools.cached_property
+    def squares(self) -> bool:
+        """Whether it squares anything: what is small in half precision is 0 then."""
+        if not self.elementwise:
+            return True  # norms and products of matrices do
+
+        def is_square(e: ast.AST) -> bool:
+            match e:
+                case ast.BinOp(op=ast.Pow()):
+                    return self.grammar.kind(e) == ARRAY
+                case ast.BinOp(left=a, op=ast.Mult(), right=b):
+                    return ast.dump(a) == ast.dump(b)
+                case ast.Call():
+                    return function_of(e) == "square"
+            return False
+
+        return any(is_square(e) for line in self.lines for e in ast.walk(line.expression))
+
     def after(self, first: "Rule") -> "Rule":
         """The rule that does `first` and then this one: one straight line again.
 
@@ -139,7 +157,7 @@ class Rule:
             return self(*names.values(), **scalars)
 
         both = object.__new__(Rule)
-        both.__dict__ = {k: v for k, v in self.__dict__.items() if k != "lowered"}
+        both.__dict__ = {k: v for k, v in self.__dict__.items() if k not in ("lowered", "squares")}
         both.function = functools.update_wrapper(function, self.function)
         both.lines, both.scalars = first.lines + self.lines, first.scalars + self.scalars
         both.grammar = copy.copy(self.grammar)
@@ -170,7 +188,7 @@ class Rule:
             raise self.refused(
                 statement,
                 f"{name} was {described(before)} above and is {described(kind)} here: give it "
-                "another name",
+                "another name (or, to remember it, a place among the arrays, before the *)",
             )
         return Line(name, statement.value, kind)
 

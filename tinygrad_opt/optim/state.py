@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_opt import backend
 from tinygrad_opt.optim import schedules
+from tinygrad_opt.optim.atomic import uninterrupted
 
 if TYPE_CHECKING:
     from tinygrad_opt.optim.optimizer import Optimizer
@@ -42,19 +43,23 @@ def load(optimizer: Optimizer, saved: Any) -> None:
         raise ValueError(
             f"this state does not fit {type(optimizer).__name__}:\n- " + "\n- ".join(problems)
         )
-    for group, values in zip(optimizer.groups, groups):
-        for key, value in values.items():
-            group[key] = schedules.merged(group[key], value)
-    for flat in optimizer._flat:
-        for n, name in enumerate(flat.names):
-            for slot, x in flat.state_of(n).items():
-                x[...] = backend.to(np.asarray(saved["slots"][name][slot]), flat.backend)
-    for transform, named in zip(optimizer.transforms, _restored_transforms(saved["transforms"])):
-        for key, schedule in named.items():
-            setattr(transform, key, schedules.merged(getattr(transform, key), schedule))
-    optimizer._carried = [dict(carried) for carried in saved["carried"]]
-    optimizer.t = saved["t"]
-    optimizer._stepped = 0
+    optimizer.finite.bad_step = None
+    new = [(x, backend.to(np.asarray(saved["slots"][name][slot]), flat.backend))
+           for flat in optimizer._flat for n, name in enumerate(flat.names)
+           for slot, x in flat.state_of(n).items()]  # fmt: skip
+    named = _restored_transforms(saved["transforms"])
+    with uninterrupted():
+        for group, values in zip(optimizer.groups, groups):
+            for key, value in values.items():
+                group[key] = schedules.merged(group[key], value)
+        for x, value in new:
+            x[...] = value
+        for transform, found in zip(optimizer.transforms, named):
+            for key, schedule in found.items():
+                setattr(transform, key, schedules.merged(getattr(transform, key), schedule))
+        optimizer._carried = [dict(carried) for carried in saved["carried"]]
+        optimizer.t = saved["t"]
+        optimizer._stepped = 0
 
 
 def _plain(key: str, value: Any) -> Any:
@@ -83,7 +88,7 @@ def _checked(optimizer: Optimizer, saved: Any) -> tuple[list[dict[str, Any]], li
         _restored_transforms(saved["transforms"])
     except ValueError as error:
         found.append(f"transforms: {error}")
-    if type(saved["t"]) is not int or saved["t"] < 0:
+    if type(saved["t"]) is not int or not 0 <= saved["t"] < 2**63:
         found.append(f"t is a number of steps, not {saved['t']!r}")
     if len(saved["groups"]) != len(mine["groups"]):
         found.append(f"{len(saved['groups'])} groups there, {len(mine['groups'])} here")
@@ -182,4 +187,6 @@ def _slot_problems(there: dict, here: dict) -> list[str]:
             if (a.shape, a.dtype) != (b.shape, b.dtype):
                 found.append(f"slot {slot} of {name} is {a.dtype} {a.shape} there, "
                              f"{b.dtype} {b.shape} here")  # fmt: skip
+            elif not np.isfinite(a).all():
+                found.append(f"slot {slot} of {name} has a NaN or inf")
     return found

@@ -8,6 +8,8 @@ compiled readings.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tinygrad_opt.backend import Array, array_module
 from tinygrad_opt.optim.optimizer import Optimizer
 
@@ -20,6 +22,14 @@ class TensorOptimizer(Optimizer):
     def _update(self, gradients: Sequence[Array], scalars: Sequence[dict[str, float]]) -> None:
         # All is computed before anything is written: an error leaves every tensor as it was.
         new: list[tuple[list[Array], tuple]] = []
+        with np.errstate(all="ignore"):  # as silent as the elementwise rules
+            self._compute(gradients, scalars, new)
+        for olds, values in new:
+            for old, value in zip(olds, values):
+                old[...] = value
+
+    def _compute(self, gradients: Sequence[Array], scalars: Sequence[dict[str, float]],
+                 new: list[tuple[list[Array], tuple]]) -> None:  # fmt: skip
         for flat, g in zip(self._flat, gradients):
             for n, w in enumerate(flat.data_views):
                 if not w.size:  # it has no norm and no mean
@@ -29,11 +39,15 @@ class TensorOptimizer(Optimizer):
                 values = rule(w, flat.view(g, n), *slots, **given)
                 # `before = w` returns the array that the new w is about to be written to.
                 olds = [w, *slots]
+                for name, old, x in zip(rule.results, olds, values):
+                    if getattr(x, "shape", None) != old.shape or x.dtype != old.dtype:
+                        raise TypeError(
+                            f"rule {rule.name}: the new {name} of {flat.names[n]} is to have shape "
+                            f"{old.shape} and dtype {old.dtype}, not "
+                            f"{getattr(x, 'shape', '')} {getattr(x, 'dtype', type(x).__name__)}"
+                        )
                 values = tuple(x.copy() if any(x is old for old in olds) else x for x in values)
                 new.append((olds, values))
-        for olds, values in new:
-            for old, value in zip(olds, values):
-                old[...] = value
 
     def compile(self) -> Any:
         """RuntimeError: only elementwise rules are compiled."""
@@ -43,7 +57,9 @@ class TensorOptimizer(Optimizer):
 def norm(x: Array) -> Array:
     """The Euclidean norm of all of `x`, as a 0-d array of its dtype, where `x` lives."""
     xp = array_module(x)
-    return xp.sqrt(xp.vdot(x, x))
+    peak = abs(x).max()  # taken out of the squares, so that they neither overflow nor vanish
+    unit = x / xp.where(peak > 0, peak, 1).astype(x.dtype)
+    return peak * xp.sqrt(xp.vdot(unit, unit))
 
 
 def trust(w: Array, other: Array) -> Array:

@@ -26,7 +26,7 @@ import numpy as np
 
 from tinygrad_opt.backend import Array
 from tinygrad_opt.optim import schedules
-from tinygrad_opt.optim.rule import Rule
+from tinygrad_opt.optim.running import coupled, run
 from tinygrad_opt.optim.schedules import Number, as_data, check_fields
 
 __all__ = ["Transform", "GaussianNoise", "ClipNorm", "ClipValue", "L2", "Centralize", "restored"]
@@ -169,7 +169,7 @@ def norm_of(g: Array, xp: Any) -> Array:
     peak = xp.maximum(g.max(), -g.min()).astype(xp.float64)
     peak = xp.where(peak > 0, peak, 1.0)
     unit = g / peak  # float64, as peak is
-    return peak * xp.sqrt(xp.vdot(unit, unit))
+    return peak * xp.sqrt((unit * unit).sum())
 
 
 @dataclass
@@ -192,12 +192,6 @@ class ClipValue(Transform):
                 part.xp.clip(part.g, -limit, limit, out=part.g)
 
 
-@Rule
-def coupled(w, g, *, l2):
-    g = g + l2 * w
-    return (g,)
-
-
 @dataclass
 class L2(Transform):
     """g ← g + l2 · w, the gradient of the penalty ½ · l2 · ‖w‖² (Hoerl, Kennard 1970: ridge).
@@ -215,7 +209,7 @@ class L2(Transform):
     def __call__(self, parts: Sequence[Part], t: int) -> None:
         (l2,) = self.now(t)
         for part in parts:
-            (part.g[...],) = coupled(part.w, part.g, l2=l2)
+            run(coupled, [part.w, part.g], {"l2": l2})
 
 
 @dataclass
