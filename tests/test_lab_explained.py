@@ -44,7 +44,7 @@ def test_a_weight_of_the_network_is_told_as_it_trains():
     told = in_training("adam", {"lr": 0.01}, parameter="layers.0.weight", index=(20, 3), step=3)
     assert "layers.0.weight[20, 3], step 3 of Adam (paper)" in told
     assert told.splitlines()[0].startswith("Adam(lr=0.01, beta1=0.9")
-    assert "m_hat = m / (1 - beta1 ** t) = " in told
+    assert "m_hat = m / (1 - beta1**t) = " in told
     again = in_training("adam", {"lr": 0.01}, parameter="layers.0.weight", index=(20, 3), step=3)
     assert told == again
     assert told != in_training("adam", {"lr": 0.01}, index=(20, 3), step=3, seed=1)

@@ -144,7 +144,7 @@ def test_a_square_is_shown_as_the_product_that_is_computed():
     line = optimizer.explain("w", (0, 0)).splitlines()[2]
     optimizer.step()
     assert eval(line.split(" = ")[-2], {}) == optimizer.state_dict()["slots"]["w"]["G"][0, 0]
-    assert line.startswith("G = G + g ** 2 = 0.0 + ")
+    assert line.startswith("G = G + g**2 = 0.0 + ")
 
 
 def test_a_number_is_shown_so_short_that_it_still_gives_itself():

@@ -111,12 +111,16 @@ def in_training(
     if cls is optim.Muon:
         params = [(name, t) for name, t in params if t.ndim == 2]
     optimizer = _made(cls, params, settings or {})
-    batches = Batches(*load_digits()[0], BATCH_SIZE, seed=seed)
+
+    def new_batches() -> Batches:
+        return Batches(*load_digits()[0], BATCH_SIZE, seed=seed)
+
     if not index and parameter in dict(params):
-        x, y = next(iter(batches))
+        x, y = next(iter(new_batches()))
         g = grad(cross_entropy(model(x), y), dict(params)[parameter])
         index = tuple(map(int, np.unravel_index(abs(host(g)).argmax(), g.shape)))
     optimizer.watch(parameter, index)
+    batches = new_batches()
     while True:
         for x, y in batches:
 

@@ -17,6 +17,7 @@ import ast
 import copy
 import functools
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -119,7 +120,7 @@ class Rule:
     @property
     def formula(self) -> str:
         """The rule in one line, as it is written."""
-        return "; ".join(f"{line.name} = {ast.unparse(line.expression)}" for line in self.lines)
+        return "; ".join(f"{line.name} = {as_written(line.expression)}" for line in self.lines)
 
     @functools.cached_property
     def squares(self) -> bool:
@@ -250,8 +251,13 @@ class Rule:
             as_text = ast.unparse(shown)
             if isinstance(shown, ast.Name) and as_text.startswith("("):
                 as_text = as_text[1:-1]  # alone, a negative number needs no parentheses
-            told.append(Number(name, text, as_text, one(value)))
+            told.append(Number(name, as_written(expression), as_text, one(value)))
         return told
+
+
+def as_written(e: ast.expr) -> str:
+    """The source of an expression, with powers as one writes them: g**2."""
+    return re.sub(r"(\w) \*\* (\w+)(?![\w.(])", r"\1**\2", ast.unparse(e))
 
 
 def _parsed(lines: list[str]) -> ast.stmt | None:
