@@ -189,7 +189,12 @@ class Rprop(Optimizer):
 
     def __init__(self, params: Any, lr: Any = 0.01, up: Any = 1.2, down: Any = 0.5,
                  smallest: Any = 1e-6, largest: Any = 50.0, **common: Any):  # fmt: skip
-        if isinstance(smallest, float) and isinstance(largest, float) and smallest > largest:
-            raise ValueError(f"Rprop: smallest, {smallest}, is above largest, {largest}")
         hyper = {"lr": lr, "up": up, "down": down, "smallest": smallest, "largest": largest}
         super().__init__(params, hyper, **common)
+
+    def _scalars(self, group: Mapping[str, Any]) -> dict[str, float]:
+        values = super()._scalars(group)
+        if values["smallest"] > values["largest"]:
+            raise ValueError(f"Rprop: smallest, {values['smallest']}, is above largest, "
+                             f"{values['largest']}")  # fmt: skip
+        return values

@@ -124,17 +124,21 @@ class LBFGS(Optimizer):
         if closure is None:
             raise closure_wanted("LBFGS", "it asks for the loss at several points")
         check_closure("LBFGS", closure)
+        self._check_standing()
         (flat,) = self._flat
         flat.gather()
-        scalars = self._scalars(self.groups[0])
+        (scalars,) = self.values()
         w, slots, t = flat.w.copy(), dict(flat.slots), self.t
         try:
+            self._standing = 1  # no step within a step
             loss = self._iterate(flat, closure, scalars["lr"], scalars["l2"])
         except BaseException:
             with uninterrupted():
                 self._move([w])
                 flat.slots, self.t = slots, t
             raise
+        finally:
+            self._standing = 0
         return loss
 
     def _iterate(self, flat: FlatVector, closure: Callable, lr: float, l2: float) -> Any:

@@ -209,7 +209,7 @@ class Optimizer:
             )
         if name == "param_groups":
             raise AttributeError("the groups are called optimizer.groups here")
-        if name in ("groups", "_flat") and not name.startswith("__"):
+        if name in ("groups", "_flat", "_standing") and not name.startswith("__"):
             raise AttributeError(f"{type(self).__name__}.__init__ has not called super().__init__")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -253,17 +253,17 @@ class Optimizer:
         that left its range; the parameters, the slots and t are as before then. An interrupt
         (Ctrl-C) during the update waits for its end.
         """
-        if self._standing:
-            raise RuntimeError(
-                f"{type(self).__name__}.step(): the weights stand elsewhere for a while: leave the "
-                "`with optimizer.look_ahead()` (or averaged(), or the closure) first"
-            )
+        self._check_standing()
         scalars = self.values()
         loss = None
         if closure is not None:
             check_closure(type(self).__name__, closure)
-            with self.look_ahead():
-                loss = closure()
+            try:
+                self._standing = 1  # no step within a step
+                with self.look_ahead():
+                    loss = closure()
+            finally:
+                self._standing = 0
         gradients = self._gradients()
         if self._explained:
             self._explained.keep(self, gradients, scalars)
@@ -271,6 +271,13 @@ class Optimizer:
             self._update(gradients, scalars)
             self._finish()
         return loss
+
+    def _check_standing(self) -> None:
+        if self._standing:
+            raise RuntimeError(
+                f"{type(self).__name__}.step(): the weights stand elsewhere for a while: leave the "
+                "`with optimizer.look_ahead()` (or averaged(), or the closure) first"
+            )
 
     def _gradients(self) -> list[Array]:
         """The gradient of each flat vector as the rule is to see it: transformed, then checked."""
@@ -396,10 +403,13 @@ class Optimizer:
     def observe(self, loss: Any) -> None:
         """Tell the schedules how the epoch went: `OnPlateau` lowers its value when the loss, a
         number, no longer falls. `fit` calls this, with the validation loss if there is one."""
-        found = [value for group in self.groups for value in group.values()]
-        found += [value for transform in self.transforms for value in vars(transform).values()]
-        for schedule in {id(x): x for x in found if isinstance(x, Schedule)}.values():
+        for schedule in {id(x): x for x in self._given() if isinstance(x, Schedule)}.values():
             schedule.observe(loss)  # each once, though several groups may share it
+
+    def _given(self) -> list[Any]:
+        """All that may be a schedule."""
+        return [x for holder in (*self.groups, *map(vars, self.transforms))
+                for x in holder.values()]  # fmt: skip
 
     def _scalars(self, group: Mapping[str, Any]) -> dict[str, float]:
         """The hyper-parameters for the coming step: schedules asked, ranges checked.
@@ -419,10 +429,12 @@ class Optimizer:
                 raise ValueError(f"{type(self).__name__}: {name} is in [{low:g}, {high:g}), not "
                                  f"{value}")  # fmt: skip
             values[name] = value
-        if len(values) + 2 > len(self._keys):
-            word = next(name for name in values if name not in self._keys)
-            raise ValueError(f"{type(self).__name__}: unknown key {word!r} in a group"
-                             f"{nearest(word, sorted(self._keys))}")  # fmt: skip
+        if len(values) + 2 != len(self._keys) or not values.keys() <= self._keys:
+            for word in values.keys() - self._keys:
+                raise ValueError(f"{type(self).__name__}: unknown key {word!r} in a group"
+                                 f"{nearest(word, sorted(self._keys))}")  # fmt: skip
+            word = min(self._keys - {*values, "params", "names"})
+            raise ValueError(f"{type(self).__name__}: a group has lost its key {word!r}")
         return values
 
     def _scheduled(self, name: str, schedule: Callable[[int], Any]) -> Any:
@@ -447,7 +459,7 @@ class Optimizer:
 
     def _float(self, name: str, value: Any) -> float:
         try:
-            if isinstance(value, (str, bytes, bool, np.bool_, complex)):
+            if isinstance(value, (str, bytes, bool, np.bool_, complex, np.complexfloating)):
                 raise TypeError
             return float(value)
         except (TypeError, ValueError, OverflowError):

@@ -69,6 +69,11 @@ class Wrapper:
         """Where the gradient is to be taken, as the optimizer inside has it."""
         return self.optimizer.look_ahead()
 
+    observe = Optimizer.observe
+
+    def _given(self) -> list[Any]:
+        return [*vars(self).values(), *self.optimizer._given()]
+
     @classmethod
     def source(cls) -> str:
         """The source of the wrapper's own rule."""
@@ -257,7 +262,8 @@ class Lookahead(Wrapper):
         mine, there = self.state_dict()["slow"], saved["slow"]
         for name in set(mine) | set(there):
             a, b = (np.asarray(x[name]) if name in x else None for x in (there, mine))
-            if a is None or b is None or (a.shape, a.dtype) != (b.shape, b.dtype):
+            if (a is None or b is None or (a.shape, a.dtype) != (b.shape, b.dtype)
+                    or not np.isfinite(a).all()):  # fmt: skip
                 raise ValueError(f"this state does not fit Lookahead: the slow weights of {name}")
         self.optimizer.load_state_dict(saved["inside"])
         self.k = restored["k"]
