@@ -30,6 +30,7 @@ from tinygrad_opt.optim.rule import Rule
 SMALL = 16384  # elements up to which the author's own function is called, as it stands
 PATIENCE = 0.6  # seconds: about what importing Numba and compiling one rule take
 SHARE = 250_000  # elements a thread, at least: waking one takes as long as updating some 20,000
+CHUNK = 131_072  # elements that a thread takes at a time; no two threads share a cache line
 
 _LOOP = '''\
 """Made by tinygrad_opt: the rule {name} as one loop over {dtype}. It may be deleted."""
@@ -248,16 +249,21 @@ class Loop:
 
     def _compiled(self, arrays: Sequence[np.ndarray], hoisted: Sequence[float]) -> None:
         size = len(arrays[0])
-        shares = min(threads(), size // SHARE)
-        if shares < 2:
+        helpers = min(threads(), size // SHARE) - 1
+        if helpers < 1:
             self.update(0, size, *arrays, *hoisted)
             return
-        length = -(-size // shares // 64) * 64  # no two threads share a cache line
-        waiting = [_pool().submit(self.update, start, min(start + length, size), *arrays, *hoisted)
-                   for start in range(length, size, length)]  # fmt: skip
-        self.update(0, length, *arrays, *hoisted)
+        starts = iter(range(0, size, CHUNK))
+
+        def work() -> None:
+            for start in starts:  # whoever is free takes the next: a core may be busy elsewhere
+                self.update(start, min(start + CHUNK, size), *arrays, *hoisted)
+
+        waiting = [_pool().submit(work) for _ in range(helpers)]
+        work()
         for share in waiting:
-            share.result()
+            if not share.cancel():  # it has begun
+                share.result()
 
 
 def _not_compiled(*arguments: object) -> None:
