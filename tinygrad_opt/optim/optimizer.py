@@ -121,8 +121,9 @@ class Optimizer:
                 raise TypeError(f"{cls.__name__}: slots are {cls.slots}, and the rule takes "
                                 f"{cls.rule.arrays[2:]} after w and g")  # fmt: skip
             cls.slots = cls.rule.arrays[2:]
-        known = {slot for rule in read.values() for slot in rule.arrays[2:]}
-        if read and (unknown := set(vars(cls).get("initial", ())) - known):
+        rules = [cls.rule, *cls.rules.values()] if hasattr(cls, "rule") else []
+        known = {slot for rule in rules for slot in rule.arrays[2:]}
+        if rules and (unknown := set(vars(cls).get("initial", ())) - known):
             raise TypeError(f"{cls.__name__}: initial is for slots, and {min(unknown)} is none")
 
     @classmethod
@@ -209,7 +210,7 @@ class Optimizer:
             )
         if name == "param_groups":
             raise AttributeError("the groups are called optimizer.groups here")
-        if name in ("groups", "_flat", "_standing") and not name.startswith("__"):
+        if "_keys" not in self.__dict__ and not name.startswith("__"):
             raise AttributeError(f"{type(self).__name__}.__init__ has not called super().__init__")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
