@@ -1,5 +1,5 @@
-"""What an optimizer refuses, with the cure that it names and with nothing changed: keywords, numbers,
-names, groups, states, closures, transforms, and classes that users write."""
+"""What an optimizer refuses, with the cure that it names and with nothing changed: keywords, names,
+numbers, groups, states, closures, transforms, and classes that users write."""
 
 import dataclasses
 import functools
@@ -97,7 +97,7 @@ def test_a_rule_that_the_forms_of_the_base_would_hide_is_refused_with_the_cure(b
 
 
 def test_rules_without_a_default_are_refused_with_the_cure():
-    with pytest.raises(TypeError, match="Mine has new rules: say with rule = .* is the default"):
+    with pytest.raises(TypeError, match=r"Mine has new rules: say with rule = .* is the default"):
 
         class Mine(Momentum):
             def mine(w, g, v, *, lr):
@@ -265,7 +265,7 @@ def test_a_hyper_parameter_of_a_name_that_means_something_else_is_refused(name):
 
 
 def test_a_hyper_parameter_that_no_rule_reads_is_refused_and_the_nearest_named():
-    with pytest.raises(TypeError, match="Mine: no rule reads the hyper-parameter lrr; .* 'lr'"):
+    with pytest.raises(TypeError, match=r"Mine: no rule reads the hyper-parameter lrr; .* 'lr'"):
         bare(hyper={"lr": 0.1, "lrr": 1.0})([weight()])
     assert bare(hyper={"lr": 0.1})([weight()]).values() == [{"lr": 0.1, "l2": 0.0}]
 
@@ -332,10 +332,10 @@ def test_numbers_are_set_and_read_in_the_groups_and_whoever_tries_otherwise_is_t
         with pytest.raises(AttributeError, match=cure):
             getattr(optimizer, name)
         assert not hasattr(optimizer, name)
-    with pytest.raises(AttributeError, match="Momentum.form is not set so: make a new optimizer"):
+    with pytest.raises(AttributeError, match=r"Momentum.form is not set so: make a new optimizer"):
         optimizer.form = "torch"
     assert optimizer.form == "classical"
-    with pytest.raises(AttributeError, match="the groups are called optimizer.groups here"):
+    with pytest.raises(AttributeError, match=r"the groups are called optimizer.groups here"):
         _ = optimizer.param_groups
     with pytest.raises(AttributeError, match="'Momentum' object has no attribute 'learning'"):
         _ = optimizer.learning
