@@ -13,13 +13,16 @@ from typing import Any
 from tinygrad_opt.lab.race import Result
 
 # Okabe and Ito (2008): apart for every kind of colour vision, and in grey by their lightness.
-# Left for those to come: orange #E69F00, green #009E73, vermilion #D55E00, yellow #F0E442.
+# Left for those to come: yellow #F0E442.
 COLOURS = {
     "SGD": "#000000",
     "Momentum": "#0072B2",
     "Momentum μ=0.75": "#56B4E9",
     "Momentum μ=0.9": "#0072B2",
     "Momentum μ=0.99": "#CC79A7",
+    "Nesterov μ=0.9": "#009E73",
+    "RMSProp ρ=0.95": "#E69F00",
+    "Adam": "#D55E00",
 }
 OTHER = "#777777"
 INK = "#333333"
@@ -40,7 +43,8 @@ def race_figure(results: Sequence[Result], ax: Any = None) -> Any:
 
     Args:
         results: from `lab.race`.
-        ax: a pair of axes; None makes a figure of 11.5 x 5.6 inches with title and caption.
+        ax: a pair of axes; None makes a figure with title and caption, 11.5 inches wide and as
+            high as its optimizers need.
 
     Returns:
         The pair of axes: `loss_curves` and `accuracy_dots`.
@@ -55,17 +59,19 @@ def race_figure(results: Sequence[Result], ax: Any = None) -> Any:
         except (TypeError, ValueError):
             raise ValueError("race_figure: ax is a pair of axes, for loss and accuracy") from None
         return loss_curves(results, left), accuracy_dots(results, right)
-    figure = _figure(11.5, 5.6)
+    height = max(5.6, 2.6 + 0.64 * len(_by_name(results)))  # inches: a row of dots an optimizer
+    figure = _figure(11.5, height)
     left, right = figure.subplots(1, 2, width_ratios=(1.45, 1))
-    figure.subplots_adjust(left=0.06, right=0.97, top=0.765, bottom=0.235, wspace=0.44)
+    figure.subplots_adjust(left=0.06, right=0.97, top=1 - 1.32 / height, bottom=1.32 / height,
+                           wspace=0.44)  # fmt: skip
     texts: tuple[tuple[float, str, dict], ...] = (
-        (0.95, "The optimizer race on handwritten digits", {"fontsize": 15, "weight": "bold"}),
-        (0.895, "One network, the same start, the same batches in the same order; each optimizer "
+        (height - 0.28, "The optimizer race on handwritten digits", {"fontsize": 15, "weight": "bold"}),
+        (height - 0.59, "One network, the same start, the same batches in the same order; each optimizer "
                 "at its own best learning rate α.", {"fontsize": 10.5}),
-        (0.085, caption(results), {"fontsize": 10.5, "linespacing": 1.5}),
+        (0.48, caption(results), {"fontsize": 10.5, "linespacing": 1.5}),
     )  # fmt: skip
     for y, text, style in texts:
-        figure.text(0.022, y, text, color=INK, va="center", **style)
+        figure.text(0.022, y / height, text, color=INK, va="center", **style)
     return loss_curves(results, left), accuracy_dots(results, right)
 
 

@@ -21,7 +21,7 @@ from tinygrad_opt.data import Batches, load_digits
 from tinygrad_opt.data.checks import whole
 from tinygrad_opt.nn import MLP
 from tinygrad_opt.ops.loss import cross_entropy
-from tinygrad_opt.optim import SGD, Momentum, Optimizer
+from tinygrad_opt.optim import SGD, Adam, Momentum, Nesterov, Optimizer, RMSProp
 from tinygrad_opt.train import Bar, History, evaluate, fit
 
 SIZES = (64, 32, 10)
@@ -54,6 +54,9 @@ CONTESTANTS = {
         Contestant("momentum-0.75", "Momentum μ=0.75", 0.5, partial(Momentum, mu=0.75)),
         Contestant("momentum-0.9", "Momentum μ=0.9", 0.2, partial(Momentum, mu=0.9)),
         Contestant("momentum-0.99", "Momentum μ=0.99", 0.01, partial(Momentum, mu=0.99)),
+        Contestant("nesterov", "Nesterov μ=0.9", 0.2, partial(Nesterov, mu=0.9)),
+        Contestant("rmsprop", "RMSProp ρ=0.95", 0.02, partial(RMSProp, rho=0.95)),
+        Contestant("adam", "Adam", 0.02, Adam),
     )
 }
 
