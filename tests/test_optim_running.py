@@ -1,5 +1,5 @@
-"""Optimizers as they run: in two threads, away from where the weights are, from a copy, at the edges
-of a dtype, and without a home."""
+"""Optimizers as they run: in two threads, away from where the weights are, from a copy, at the
+edges of a dtype, and without a home."""
 
 import copy
 import math
@@ -396,6 +396,19 @@ def test_a_copy_of_nesterov_wants_its_own_look_ahead(how):
     optimizer.step()
     optimizer_2.step()
     assert_state(optimizer_2, state_of(optimizer))
+
+
+@every_copy
+def test_the_look_ahead_of_another_process_does_not_count_in_this_one(how):
+    w = weight()
+    optimizer = Nesterov([w], lr=0.1)
+    closure_of(optimizer, w)()
+    optimizer._window = (0, 2**62)  # as on a clock that was ahead of this one, and far
+    optimizer_2, w_2 = how((optimizer, w))
+    closure_of(optimizer_2, w_2)()
+    with pytest.raises(RuntimeError, match="gradient was not taken at the look-ahead point"):
+        optimizer_2.step()
+    np.testing.assert_array_equal(w_2.numpy(), w.numpy())
 
 
 # ---- where compiled rules are kept ---------------------------------------------------------------

@@ -224,11 +224,13 @@ def test_a_schedule_out_of_range_is_refused_at_the_step_before_the_closure_runs(
 
 
 @both_wrappers
-def test_a_plateau_in_a_wrapper_hears_each_loss_once_though_it_is_inside_too(make, number):
+@pytest.mark.parametrize("inside", [True, False], ids=["inside too", "there alone"])
+def test_a_plateau_in_a_wrapper_hears_each_loss_once(make, number, inside):
     ws = weights()
     plateau = OnPlateau(0.5, factor=0.5, patience=0)
     optimizer = make(ws, plateau)
-    optimizer.groups[0]["lr"] = plateau
+    if inside:
+        optimizer.groups[0]["lr"] = plateau
     for loss in (1.0, 2.0):
         optimizer.observe(loss)
     assert (plateau.value, plateau.best) == (0.25, 1.0)
