@@ -65,9 +65,10 @@ def race_figure(results: Sequence[Result], ax: Any = None) -> Any:
     figure.subplots_adjust(left=0.06, right=0.97, top=1 - 1.32 / height, bottom=1.32 / height,
                            wspace=0.44)  # fmt: skip
     texts: tuple[tuple[float, str, dict], ...] = (
-        (height - 0.28, "The optimizer race on handwritten digits", {"fontsize": 15, "weight": "bold"}),
-        (height - 0.59, "One network, the same start, the same batches in the same order; each optimizer "
-                "at its own best learning rate α.", {"fontsize": 10.5}),
+        (height - 0.28, "The optimizer race on handwritten digits",
+         {"fontsize": 15, "weight": "bold"}),
+        (height - 0.59, "One network, the same start, the same batches in the same order; each "
+         "optimizer at its own best learning rate α.", {"fontsize": 10.5}),
         (0.48, caption(results), {"fontsize": 10.5, "linespacing": 1.5}),
     )  # fmt: skip
     for y, text, style in texts:

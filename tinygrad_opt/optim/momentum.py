@@ -7,8 +7,9 @@ from typing import Any
 from tinygrad_opt import backend
 from tinygrad_opt.backend import Array
 from tinygrad_opt.optim.flat import FlatVector
+from tinygrad_opt.optim.forms import named, of_class_or_instance
 from tinygrad_opt.optim.latex import typeset
-from tinygrad_opt.optim.optimizer import Optimizer, named, of_class_or_instance
+from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.optim.rule import Rule
 from tinygrad_opt.optim.running import run
 from tinygrad_opt.tensor import next_index

@@ -5,7 +5,6 @@ slots...); `rules` holds variants by name. `rule.py` tells what a rule may say, 
 """
 
 import contextlib
-import functools
 import math
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from tinygrad_opt.optim.checks import (
 from tinygrad_opt.optim.explain import Explanations
 from tinygrad_opt.optim.finite import FiniteCheck
 from tinygrad_opt.optim.flat import FlatVector, flat_vectors
+from tinygrad_opt.optim.forms import named, of_class_or_instance
 from tinygrad_opt.optim.groups import checked_groups, nearest
 from tinygrad_opt.optim.rule import Rule
 from tinygrad_opt.optim.running import Prepared, prepared, with_l2
@@ -40,17 +40,6 @@ RANGES = {  # low ≤ value < high; a class adds its own names in `ranges`
     "mu": _BELOW_ONE, "rho": _BELOW_ONE, "beta": _BELOW_ONE, "beta1": _BELOW_ONE,
     "beta2": _BELOW_ONE,
 }  # fmt: skip
-
-
-class of_class_or_instance:
-    """A method for a class and for its instances: it gets the one that it is called on."""
-
-    def __init__(self, function: Callable):
-        functools.update_wrapper(self, function)  # type: ignore[arg-type]
-        self.function = function
-
-    def __get__(self, instance: Any, owner: type) -> Callable:
-        return types.MethodType(self.function, owner if instance is None else instance)
 
 
 class Optimizer:
@@ -562,17 +551,6 @@ class Optimizer:
 
     def _formula(self) -> str:
         return self._rule_for(self.groups[0]["params"][0].shape).formula
-
-
-def named(it: Any, form: str | None) -> Rule:
-    """The rule of that form; without one, that of an optimizer's own form, or the default."""
-    form = it.form if form is None else form
-    if form is None:
-        return it.rule
-    if form not in it.rules:
-        name = it.__name__ if isinstance(it, type) else type(it).__name__
-        raise ValueError(f"{name}: unknown form {form!r}{nearest(form, it.rules)}")
-    return it.rules[form]
 
 
 class _Part:
