@@ -1,0 +1,108 @@
+"""One vector stays true to its parameters, whatever a model does with them."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import tinygrad_opt as tg
+from tinygrad_opt import nn
+from tinygrad_opt.optim import SGD, Adam, Momentum
+
+
+class Tied(nn.Module):
+    """Encodes and decodes with one matrix."""
+
+    def __init__(self, dtype):
+        start = np.random.default_rng(0).standard_normal((3, 4)).astype(dtype)
+        self.weight = tg.Tensor(start, requires_grad=True)
+        self.again = self.weight
+
+    def __call__(self, x):
+        return (x @ self.weight) @ self.again.T
+
+
+@pytest.mark.parametrize("dtype, bound", [("float64", 1e-14), ("float32", 1e-6)])
+def test_a_tied_weight_moves_once_by_the_sum_of_its_gradients(dtype, bound):
+    model = Tied(dtype)
+    w, x = model.weight.numpy(), np.random.default_rng(1).standard_normal((5, 3)).astype(dtype)
+    optimizer = SGD(model.named_parameters(), lr=0.1)
+    assert optimizer.groups[0]["names"] == ["weight"]
+    optimizer.zero_grad()
+    y = model(x)
+    (0.5 * y * y).sum().backward()
+    optimizer.step()
+    c = x @ w @ w.T  # also the cotangent
+    gradient = x.T @ (c @ w) + c.T @ (x @ w)
+    np.testing.assert_allclose(model.weight.numpy(), w - 0.1 * gradient, rtol=0, atol=bound * 100)
+    assert model.again is model.weight
+
+
+def test_a_model_that_is_loaded_writes_through_to_the_vector():
+    model, other = nn.MLP([3, 4, 2]), nn.MLP([3, 4, 2])
+    optimizer = Momentum(model.parameters(), lr=0.1)
+    (flat,) = optimizer._flat
+    model.load_state_dict(other.state_dict())
+    for n, (t, wanted) in enumerate(zip(model.parameters(), other.parameters())):
+        np.testing.assert_array_equal(flat.view(flat.w, n), wanted.numpy())
+        assert np.shares_memory(t.data, flat.w)
+    for t in model.parameters():
+        t.grad = np.ones(t.shape, "float32")
+    optimizer.step()
+    for t, old in zip(model.parameters(), other.parameters()):
+        np.testing.assert_allclose(t.numpy(), old.numpy() - 0.1, atol=1e-6)
+
+
+def test_a_model_is_moved_before_its_optimizer_is_made_or_after_it_is_gone():
+    model = nn.MLP([3, 4, 2])
+    optimizer = Adam(model.parameters())
+    with pytest.raises(RuntimeError, match="make the optimizer after it"):
+        model.astype("float64")
+    assert all(t.dtype == "float32" for t in model.parameters())
+    del optimizer
+    model.astype("float64")
+    optimizer = Adam(model.parameters())
+    assert optimizer._flat[0].dtype == "float64"
+
+
+def test_a_parameter_taken_by_another_optimizer_is_taken_back_with_its_value_at_the_next_step():
+    w = tg.Tensor(np.ones(3), requires_grad=True)
+    first, second = SGD([w], lr=0.1), SGD([w], lr=0.1)
+    w.data = np.full(3, 5.0)  # now in the second's vector
+    w.grad = np.ones(3)
+    first.step()
+    np.testing.assert_allclose(w.numpy(), 4.9)
+    assert np.shares_memory(w.data, first._flat[0].w)
+    second.zero_grad()
+    assert np.shares_memory(w.data, second._flat[0].w)
+    np.testing.assert_allclose(w.numpy(), 4.9)
+
+
+def test_a_copy_of_model_and_optimizer_together_is_another_pair():
+    model = nn.MLP([3, 4, 2])
+    optimizer = Momentum(model.parameters(), lr=0.1)
+    twin, twins = copy.deepcopy((model, optimizer))
+    before = [t.numpy() for t in model.parameters()]
+    for t in twin.parameters():
+        t.grad = np.ones(t.shape, "float32")
+    twins.step()
+    for t, old, moved in zip(model.parameters(), before, twin.parameters()):
+        np.testing.assert_array_equal(t.numpy(), old)
+        np.testing.assert_allclose(moved.numpy(), old - 0.1, atol=1e-6)
+
+
+def test_parameters_start_at_multiples_of_64_and_what_lies_between_stays_zero():
+    ws = [tg.Tensor(np.ones(n, "float32"), requires_grad=True) for n in (1, 64, 65, 0, 3)]
+    optimizer = Adam(ws, lr=0.1, l2=0.1)
+    (flat,) = optimizer._flat
+    assert flat.offsets == [0, 64, 128, 256, 256]
+    for _ in range(3):
+        for w in ws:
+            w.grad = np.ones(w.shape, "float32")
+        optimizer.step()
+    used = np.zeros(flat.size, bool)
+    for start, w in zip(flat.offsets, ws):
+        used[start : start + w.size] = True
+    for vector in (flat.w, flat.g, *flat.slots.values()):
+        assert not vector[~used].any()
+        assert vector[used].all()
