@@ -144,14 +144,14 @@ def test_a_large_vector_split_among_threads_gives_the_same_bits(threads, monkeyp
     wanted, ran = plainly(rule, arrays, scalars), set()
     loop = compiled.Loop(rule, np.dtype("float32"))
     loop.compile()
-    update, joined = loop.update, threading.Event()
+    update, two, arrived = loop.update, threading.Event(), set()
 
     def noted(start, stop, *rest):
         ran.add((threading.get_ident(), start, stop))
-        if threading.current_thread() is threading.main_thread():
-            joined.wait(30)  # else it might have done all before another one woke up
-        else:
-            joined.set()
+        arrived.add(threading.get_ident())
+        if len(arrived) > 1:
+            two.set()
+        two.wait(30)  # else one might have done all before another woke up
         update(start, stop, *rest)
 
     loop.update = noted
