@@ -149,7 +149,7 @@ SLIPS["Rprop."] = [
     ("before is not 0 at first", '{"delta": "lr"}', '{"delta": "lr", "before": "lr"}'),
 ]
 
-_DECAY = "w = w - lr * weight_decay * w\n        "
+_DECAY = "w = (1 - lr * weight_decay) * w\n        "
 _MEANS = """m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g**2
         m_hat = m / (1 - beta1**t)
@@ -200,7 +200,7 @@ SLIPS["AdamW.rule"] = [
     (
         "decay after instead of before",
         _DECAY + _MEANS + _STEP,
-        _MEANS + _STEP + "\n        w = w - lr * weight_decay * w",
+        _MEANS + _STEP + "\n        w = (1 - lr * weight_decay) * w",
     ),
     (
         "decay of the step's gradient side alone",
@@ -209,8 +209,8 @@ SLIPS["AdamW.rule"] = [
     ),
     ("no decay", _DECAY, ""),
     ("coupled", _DECAY, "g = g + weight_decay * w\n        "),
-    ("decay without lr", "lr * weight_decay * w", "weight_decay * w"),
-    ("growth", "w - lr * weight_decay", "w + lr * weight_decay"),
+    ("decay without lr", "lr * weight_decay)", "weight_decay)"),
+    ("growth", "1 - lr * weight_decay", "1 + lr * weight_decay"),
     ("decay inside of Adam's division", "lr * m_hat", "lr * (m_hat + weight_decay * w)"),
     ("no correction", "v / (1 - beta2**t)", "v + 0 * t"),
 ]

@@ -91,7 +91,7 @@ class AdamW(Optimizer):
     """
 
     def rule(w, g, m, v, *, t, lr, beta1, beta2, eps, weight_decay):
-        w = w - lr * weight_decay * w
+        w = (1 - lr * weight_decay) * w
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g**2
         m_hat = m / (1 - beta1**t)

@@ -12,6 +12,7 @@ with the model.
 
 import ast
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -42,14 +43,12 @@ class _Writer:
         self.results = [named[r] for r in rule.results]
         self.place = {a: a for a in self.arrays}  # where the value of a name stands
         trees = [ast.parse(text, mode="eval").body for _, text, _ in rule.lowered.lines]
-        last: dict[str, int] = {}
-        for n, tree in enumerate(trees):
-            last |= {node.id: n for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        for n, ((name, _, kind), tree) in enumerate(zip(rule.lowered.lines, trees)):
+        # How often each name is still to be read, and the operands that wait for the next ones.
+        self.reads = Counter(node.id for tree in trees for node in ast.walk(tree)
+                             if isinstance(node, ast.Name))  # fmt: skip
+        self.waiting: list[str] = []
+        for (name, _, kind), tree in zip(rule.lowered.lines, trees):
             self.assign(name, tree, kind == MASK)
-            for local, place in list(self.place.items()):
-                if last.get(local, -1) <= n and self.is_buffer(place) and local != name:
-                    self.release(self.place.pop(local))
 
     def assign(self, name: str, tree: ast.expr, is_mask: bool) -> None:
         # A result is written where it belongs, for its old value is not needed any more. The
@@ -66,12 +65,13 @@ class _Writer:
         arguments: list[ast.expr]
         match e:
             case ast.Name(id=name):
+                self.reads[name] -= 1
                 here = self.place.get(name, name)
                 if out is not None and out != here:
                     self.code.append(f"np.copyto({out}, {here})")
                 return out or here
             case ast.Call(func=ast.Name(id="np_where"), args=arguments):
-                condition, a, b = map(self.write, arguments)
+                condition, a, b = self.write_all(arguments)
                 if condition in self.place.values() or self.is_buffer(condition):
                     return self.choose(condition, a, b, out)
                 either = f"({a} if {condition} else {b})"  # a scalar decides for all weights
@@ -91,10 +91,19 @@ class _Writer:
         # What is to be overwritten anyway can hold the first operand, if no other needs its value.
         names = {x.id for b in others for x in ast.walk(b) if isinstance(x, ast.Name)}
         held = is_mask or isinstance(first, ast.Name) or out in map(self.place.get, names)
-        given = [self.write(first, None if held else out), *map(self.write, others)]
+        given = self.write_all(arguments, None if held else out)
         out = self.settle(given, out, is_mask)
         self.code.append(f"np.{call}({', '.join(given)}, out={out})")
         return out
+
+    def write_all(self, arguments: Sequence[ast.expr], out: str | None = None) -> list[str]:
+        """Where the operands stand, one after the other; `out` may hold the first."""
+        given: list[str] = []
+        for argument in arguments:
+            given.append(self.write(argument, None if given else out))
+            self.waiting.append(given[-1])
+        del self.waiting[len(self.waiting) - len(given) :]
+        return given
 
     def choose(self, condition: str, a: str, b: str, out: str | None) -> str:
         """np.where has no `out`: what is wanted by default is copied, and the rest over it."""
@@ -114,8 +123,12 @@ class _Writer:
 
     def settle(self, given: Sequence[str], out: str | None, is_mask: bool) -> str:
         """The buffer to write to: one that was given and is not needed any more, or a new one."""
-        named = set(self.place.values())
-        spare = [x for x in dict.fromkeys(given) if self.is_buffer(x) and x not in named]
+        for name, place in list(self.place.items()):  # read for the last time
+            needed = self.reads[name] or place == out or place in self.waiting
+            if place in given and self.is_buffer(place) and not needed:
+                del self.place[name]
+        kept = {*self.place.values(), *self.waiting}
+        spare = [x for x in dict.fromkeys(given) if self.is_buffer(x) and x not in kept]
         if out is None:
             fits = [x for x in spare if x.startswith("_b") == is_mask]
             out = fits[0] if fits else self.take(is_mask)
