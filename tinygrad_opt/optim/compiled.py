@@ -30,7 +30,7 @@ from tinygrad_opt.optim.rule import Rule
 SMALL = 16384  # elements up to which the author's own function is called, as it stands
 PATIENCE = 0.6  # seconds: about what importing Numba and compiling one rule take
 SHARE = 250_000  # elements a thread, at least: waking one takes as long as updating some 20,000
-CHUNK = 131_072  # elements that a thread takes at a time; no two threads share a cache line
+CHUNK = 131_072  # elements that a thread takes at a time, at least; none shares a cache line
 
 _LOOP = '''\
 """Made by tinygrad_opt: the rule {name} as one loop over {dtype}. It may be deleted."""
@@ -253,11 +253,12 @@ class Loop:
         if helpers < 1:
             self.update(0, size, *arrays, *hoisted)
             return
-        starts = iter(range(0, size, CHUNK))
+        piece = max(CHUNK, size // (8 * helpers + 8) // 64 * 64)
+        starts = iter(range(0, size, piece))
 
         def work() -> None:
             for start in starts:  # whoever is free takes the next: a core may be busy elsewhere
-                self.update(start, min(start + CHUNK, size), *arrays, *hoisted)
+                self.update(start, min(start + piece, size), *arrays, *hoisted)
 
         waiting = [_pool().submit(work) for _ in range(helpers)]
         work()
