@@ -456,3 +456,14 @@ def test_a_tilde_in_the_chosen_cache_is_the_home(nothing_compiled, monkeypatch, 
     assert len(list(tmp_path.glob("x/rule_*.py"))) == 1
     assert not (tmp_path / "~").exists()
     assert re.fullmatch(r"rule_[0-9a-f]{20}\.py", next(tmp_path.glob("x/rule_*.py")).name)
+
+
+def test_compile_compiles_for_every_dtype_and_group(monkeypatch, tmp_path):
+    monkeypatch.setattr(compiled, "_loops", {})
+    monkeypatch.setenv("TINYGRAD_OPT_CACHE", str(tmp_path))
+    weights = [weight(dtype="float32"), weight(dtype="float64"), weight(dtype="float64")]
+    groups = [{"params": weights[:2]}, {"params": weights[2:], "l2": 0.1}]
+    SGD(groups, lr=0.1).compile()
+    done = {(len(rule.lines), dtype.name) for (rule, dtype), loop in compiled._loops.items()
+            if loop.update is not compiled._not_compiled}  # fmt: skip
+    assert done == {(1, "float32"), (1, "float64"), (2, "float64")}  # with l2, a line more

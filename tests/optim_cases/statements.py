@@ -149,7 +149,7 @@ def adam_divides_the_weighted_mean_gradient_by_the_root_of_the_weighted_mean_squ
 
 @check("Adam")
 def the_epsilon_hat_of_adam_is_epsilon_over_the_root_of_the_correction(cls):
-    """α √(1-β₂ᵗ)/(1-β₁ᵗ) · m/(√v + ε̂) is α m̂/(√v̂ + ε̂/√(1-β₂ᵗ)): Adam with another ε each step."""
+    """α √(1-β₂ᵗ)/(1-β₁ᵗ) · m/(√v + ε̂) is α m̂/(√v̂ + ε̂/√(1-β₂ᵗ)): Adam, ε another each step."""
     beta1, beta2, eps = 0.8, 0.98, 0.01
     t = np.arange(1, STEPS + 1)
     wide = each(eps / np.sqrt(1 - beta2**t), np.ones_like(G))

@@ -81,6 +81,7 @@ def closure_wanted(name: str, why: str) -> RuntimeError:
 
 
 def checked_transforms(name: str, transforms: Any) -> list[Transform]:
+    """The transforms as a list of the optimizer's own; TypeError for anything else."""
     if isinstance(transforms, Transform) or not isinstance(transforms, (list, tuple)):
         raise TypeError(f"{name}: transforms is a list, [ClipNorm(1.0)], not {transforms!r}")
     for transform in transforms:

@@ -63,8 +63,7 @@ class Explanations:
                     "backward() and step()"
                 )
             return kept(digits)
-        scalars = [optimizer._scalars(group) for group in optimizer.groups]
-        gradients = optimizer._gradients()
+        scalars, gradients = optimizer.values(), optimizer._gradients()
         return _snapshot(optimizer, name, place, gradients, scalars)(digits)
 
 

@@ -329,9 +329,11 @@ class Optimizer:
         The numbers stay the same to the last bit. RuntimeError where Numba is not installed, or the
         rule is not elementwise; nothing is to be compiled on a GPU, where each rule is a kernel.
         """
-        for flat, values in zip(self._flat, map(self._scalars, self.groups)):
+        scalars = self.values()
+        for flat in self._flat:
             if flat.backend == "numpy":
-                rule, _ = self._read_with(self._rule_for(flat.tensors[0].shape), flat, values)
+                rule = self._rule_for(flat.tensors[0].shape)
+                rule, _ = self._read_with(rule, flat, scalars[flat.group])
                 compiled.loop(rule, flat.dtype).compile()
         return self
 

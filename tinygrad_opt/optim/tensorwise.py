@@ -21,15 +21,17 @@ class TensorOptimizer(Optimizer):
 
     def _update(self, gradients: Sequence[Array], scalars: Sequence[dict[str, float]]) -> None:
         # All is computed before anything is written: an error leaves every tensor as it was.
-        new: list[tuple[list[Array], tuple]] = []
         with np.errstate(all="ignore"):  # as silent as the elementwise rules
-            self._compute(gradients, scalars, new)
+            new = self._computed(gradients, scalars)
         for olds, values in new:
             for old, value in zip(olds, values):
                 old[...] = value
 
-    def _compute(self, gradients: Sequence[Array], scalars: Sequence[dict[str, float]],
-                 new: list[tuple[list[Array], tuple]]) -> None:  # fmt: skip
+    def _computed(
+        self, gradients: Sequence[Array], scalars: Sequence[dict[str, float]]
+    ) -> list[tuple[list[Array], tuple]]:
+        """For each tensor its arrays, and what the rule makes of them: checked, not yet written."""
+        new: list[tuple[list[Array], tuple]] = []
         for flat, g in zip(self._flat, gradients):
             for n, w in enumerate(flat.data_views):
                 if not w.size:  # it has no norm and no mean
@@ -37,7 +39,6 @@ class TensorOptimizer(Optimizer):
                 rule, given = self._read_with(self._rule_for(w.shape), flat, scalars[flat.group])
                 slots = [flat.state_of(n)[slot] for slot in rule.arrays[2:]]
                 values = rule(w, flat.view(g, n), *slots, **given)
-                # `before = w` returns the array that the new w is about to be written to.
                 olds = [w, *slots]
                 for name, old, x in zip(rule.results, olds, values):
                     if getattr(x, "shape", None) != old.shape or x.dtype != old.dtype:
@@ -46,8 +47,10 @@ class TensorOptimizer(Optimizer):
                             f"{old.shape} and dtype {old.dtype}, not "
                             f"{getattr(x, 'shape', '')} {getattr(x, 'dtype', type(x).__name__)}"
                         )
+                # `before = w` returns the array that the new w is about to be written to.
                 values = tuple(x.copy() if any(x is old for old in olds) else x for x in values)
                 new.append((olds, values))
+        return new
 
     def compile(self) -> Any:
         """RuntimeError: only elementwise rules are compiled."""

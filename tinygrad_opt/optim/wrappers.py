@@ -25,6 +25,7 @@ class Wrapper:
     """The base of both: whatever is not its own, it asks of the optimizer inside."""
 
     rule: Rule
+    own: frozenset[str] = frozenset()  # the attributes that are not those of the optimizer inside
 
     def __init__(self, optimizer: Any):
         if not isinstance(optimizer, (Optimizer, Wrapper)):
@@ -33,11 +34,11 @@ class Wrapper:
                             f"{name}(Momentum(params, lr=0.1))")  # fmt: skip
         self.optimizer = optimizer
 
-    own: frozenset[str] = frozenset()  # the attributes that are not those of the optimizer inside
-
     def __setattr__(self, name: str, value: Any) -> None:
-        it = self if name == "optimizer" or name in self.own else self.optimizer
-        object.__setattr__(self, name, value) if it is self else setattr(it, name, value)
+        if name == "optimizer" or name in self.own:
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self.optimizer, name, value)
 
     def eval(self) -> Any:
         """Make the weights those to measure with, as the optimizer inside has it."""
