@@ -367,8 +367,8 @@ def test_the_race_in_the_readme_is_the_race_that_is_run():
     readme = PAGES[0].read_text("utf-8")
     head, *rows = rows_of(re.search(r"^\| optimizer \|.*?\n\n", readme, re.M | re.S)[0])
     results = lab.race()
-    assert head == list(cli.HEADINGS)
-    for row, now in zip(rows, cli._race_rows(results), strict=True):
+    assert head == list(cli.race.HEADINGS)
+    for row, now in zip(rows, cli.race.rows(results), strict=True):
         name, rate, train_loss, test_loss, accuracy, _, state = row
         assert [name, rate, state] == [now[0], now[1], now[-1]]
         # Other processors round otherwise, which 1,350 steps magnify: hence any of the starts.

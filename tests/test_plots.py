@@ -166,7 +166,7 @@ def test_the_race_is_drawn_into_given_axes_and_nothing_is_added_to_their_figure(
 def test_all_words_of_the_race_stand_inside_the_picture_and_apart():
     left, right = plots.race_figure(results())
     renderer, figure = drawn(left), left.figure
-    assert plots.caption(results()) in [text.get_text() for text in figure.texts]
+    assert plots.race_caption(results()) in [text.get_text() for text in figure.texts]
     texts = [text for text in (*figure.texts, *left.texts, *right.texts, left.title, right.title)
              if text.get_text()]  # fmt: skip
     boxes = [text_box(text, renderer) for text in texts]
@@ -197,25 +197,25 @@ assert settings() == before
 
 
 def test_every_contestant_has_a_colour_of_its_own():
-    colours = [plots.COLOURS[contestant.name] for contestant in CONTESTANTS.values()]
+    colours = [plots.colour(contestant.name) for contestant in CONTESTANTS.values()]
     assert len(set(colours)) == len(colours)
     assert plots.colour("Momentum μ=0.5") == plots.COLOURS["Momentum"]
     assert plots.colour("Unheard of") not in plots.COLOURS.values()
 
 
 def test_the_caption_says_what_the_numbers_say():
-    text = plots.caption(results())
+    text = plots.race_caption(results())
     assert text == (
         "After 3 epochs Momentum μ=0.75 has the lowest training loss, 0.03 nats; SGD has the "
         "highest, 6.7 times that (medians of 3 starts).\n"
         "On the test images the optimizers are 1.3 percentage points apart; starts of one and the "
         "same optimizer differ by up to 8.0."
     )
-    assert plots.caption([result("SGD", [1.0], 0.875)]) == (
+    assert plots.race_caption([result("SGD", [1.0], 0.875)]) == (
         "After 1 epoch SGD has the lowest training loss, 1 nats.\n"
         "On images it never saw, SGD is right in 87.5 %."
     )
-    assert "Every run diverged" in plots.caption([result("SGD", [1.0], failure="why")])
+    assert "Every run diverged" in plots.race_caption([result("SGD", [1.0], failure="why")])
 
 
 @pytest.mark.parametrize("draw", [plots.race_figure, plots.loss_curves, plots.accuracy_dots])

@@ -1,0 +1,70 @@
+"""The command `tinygrad-opt`: each subcommand is one parser and one function, and prints what the
+library worked out.
+
+Results go to stdout, progress and errors to stderr. Exit codes: 0 fine, 1 failed (a run diverged, a
+file could not be written), 2 wrong usage, 130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tinygrad_opt.cli import explain, race, train
+from tinygrad_opt.cli.options import Usage
+
+EXAMPLES = """\
+examples:
+  tinygrad-opt race                            all optimizers, results in the folder race/
+  tinygrad-opt race --optimizers sgd momentum  these, "momentum" being all of its kind
+  tinygrad-opt race --seed 7 --epochs 10 --out results
+  tinygrad-opt race --json > race.json         for programs
+  tinygrad-opt train --optimizer sgd --lr 0.1  one run, epoch by epoch
+  tinygrad-opt explain momentum                an update, line by line, with its numbers
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (None: that of the process) and give its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a console without a μ shows a ? in its place
+            stream.reconfigure(errors="replace")
+    parser, commands = _parser()
+    try:
+        arguments = parser.parse_args(argv)
+        code = arguments.command(arguments)
+        sys.stdout.flush()
+        return code
+    except Usage as error:
+        commands.choices[arguments.name].print_usage(sys.stderr)
+        print(f"tinygrad-opt {arguments.name}: error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:  # argparse has printed what it had to say
+        return stop.code if isinstance(stop.code, int) else 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> tuple[argparse.ArgumentParser, Any]:
+    from tinygrad_opt import __version__
+
+    layout: Any = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser(
+        "tinygrad-opt", description="Optimizers you can read, and experiments with them.",
+        epilog=EXAMPLES, **layout,
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"tinygrad-opt {__version__}")
+    commands = parser.add_subparsers(
+        title="commands", dest="name", required=True, metavar="COMMAND"
+    )
+    for command in (race, train, explain):
+        command.add(commands, layout)
+    return parser, commands

@@ -1,0 +1,53 @@
+"""What the options of the commands take, each checked with a sentence of its own."""
+
+import argparse
+import math
+from typing import Any
+
+
+class Usage(Exception):
+    """What was asked for cannot be done: told with the usage, exit code 2."""
+
+
+def count(least: int) -> Any:
+    def integer(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer of {least} or more")
+        return value
+
+    return integer
+
+
+def rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a learning rate: a number, 0 or more")
+    return value
+
+
+def finite(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
+
+
+def setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, such as mu=0.75")
+    words = {"true": True, "false": False, "none": None}
+    try:
+        return key, words[value.lower()] if value.lower() in words else float(value)
+    except ValueError:
+        return key, value

@@ -1,0 +1,56 @@
+"""What commands print: strict JSON for programs, tables for people."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+
+def strict_json(data: Any) -> str:
+    """Strict JSON, which has no NaN: null stands for it."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(data), allow_nan=False, indent=1)
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The rows in Markdown, the first column to the left and the others to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The rows on stdout, the first column to the left and the others to the right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD)
+    for n, heading in enumerate(head):
+        longest = max(map(len, heading.split()))
+        table.add_column(heading, justify="right" if n else "left", no_wrap=not n,
+                         min_width=longest)  # fmt: skip
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table, markup=False, highlight=False)
+
+
+def print_text(*texts: str) -> None:
+    """Sentences on stdout, folded at the edge of a terminal and nowhere else."""
+    console = _console()
+    for text in texts:
+        console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:  # a file or pipe has no edge to fold at
+        console.width = 120
+    return console

@@ -1,0 +1,133 @@
+"""How a figure is drawn: every optimizer in one colour wherever it is drawn, its name at the end of
+its line, a title that says the subject and a sentence below that says what to see."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# Okabe and Ito (2008): apart for every kind of colour vision, and in grey by their lightness.
+# Left for those to come: yellow #F0E442.
+COLOURS = {
+    "SGD": "#000000",
+    "Momentum": "#0072B2",
+    "Momentum μ=0.75": "#56B4E9",
+    "Momentum μ=0.9": "#0072B2",
+    "Momentum μ=0.99": "#CC79A7",
+    "Nesterov": "#009E73",
+    "RMSProp": "#E69F00",
+    "Adam": "#D55E00",
+}
+OTHER = "#777777"
+INK = "#333333"
+GRID = "#E6E6E6"
+PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # behind words, over the grid
+
+
+def colour(name: str) -> str:
+    """The colour of an optimizer: its own, else its family's (the first word), else grey."""
+    return COLOURS.get(name) or COLOURS.get(name.partition(" ")[0]) or OTHER
+
+
+# ---- the sheet -----------------------------------------------------------------------------------
+
+
+def figure(width: float, height: float, right: float = 0.96) -> Any:
+    """An empty figure of that size in inches, which belongs to no window."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=160, facecolor="white")
+    figure.subplots_adjust(left=0.11, right=right, top=0.86, bottom=0.12)
+    return figure
+
+
+def sheet(
+    title: str, says: str, caption: str, columns: Sequence[float] = (1,), *, width: float = 11.5,
+    height: float = 5.6, wspace: float = 0.44, left: float = 0.06, right: float = 0.97,
+) -> list[Any]:  # fmt: skip
+    """Axes side by side on a page of their own.
+
+    Args:
+        title: the subject, in bold at the top.
+        says: under it, in a sentence, what is drawn.
+        caption: below the axes, what there is to see; at most two lines.
+        columns: the widths of the axes in proportion.
+        width, height: of the page, in inches.
+        wspace, left, right: the room between the axes and beside them, as in `subplots_adjust`.
+    """
+    page = figure(width, height)
+    axes = page.subplots(1, len(columns), width_ratios=columns, squeeze=False)[0]
+    page.subplots_adjust(left=left, right=right, top=1 - 1.32 / height, bottom=1.32 / height,
+                         wspace=wspace)  # fmt: skip
+    texts: tuple[tuple[float, str, dict], ...] = (
+        (height - 0.28, title, {"fontsize": 15, "weight": "bold"}),
+        (height - 0.59, says, {"fontsize": 10.5}),
+        (0.48, caption, {"fontsize": 10.5, "linespacing": 1.5}),
+    )
+    for y, text, style in texts:
+        page.text(0.25 / width, y / height, text, color=INK, va="center", **style)
+    return list(axes)
+
+
+def save(ax: Any, path: Path) -> None:
+    """The figure of these axes as a PNG of 256 colours, which is a third of the size of all."""
+    import io
+
+    from PIL import Image
+
+    drawn = io.BytesIO()
+    ax.figure.savefig(drawn, format="png")
+    with Image.open(drawn) as picture:
+        picture.convert("RGB").quantize(256).save(path, optimize=True)
+
+
+# ---- axes ----------------------------------------------------------------------------------------
+
+
+def dressed(ax: Any, title: str, unit: str) -> Any:
+    """The axes with their title, with what is up the y axis under it, and without a box."""
+    ax.set_title(title, loc="left", fontsize=11.5, weight="bold", color=INK, pad=22)
+    ax.text(0, 1.035, unit, transform=ax.transAxes, fontsize=9.5, color=INK)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color("#999999")
+    ax.tick_params(colors=INK, labelsize=9.5)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def label_ends(ax: Any, ends: Sequence[tuple[float, float, str]]) -> None:
+    """The name of each line that ends at (x, y) beside the axes, with a fine line that leads there;
+    the names are moved apart where they would overlap."""
+    size = 9.5
+    ax.autoscale_view()
+    to_axes = ax.transData + ax.transAxes.inverted()
+    height = ax.get_position().height * ax.figure.get_figheight() * 72  # points
+    there = [float(to_axes.transform((x, y))[1]) for x, y, _ in ends]
+    for (x, y, name), place in zip(ends, spread(there, 1.5 * size / height)):
+        ax.annotate(
+            name, (x, y), (1.05, place), textcoords="axes fraction", va="center", color=INK,
+            fontsize=size, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour(name), "linewidth": 1.2, "shrinkA": 1,
+                        "shrinkB": 0, "relpos": (0, 0.5)},
+        )  # fmt: skip
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """The numbers nearest to `places` (in the sum of squares) that keep their order and are at
+    least `gap` apart.
+
+    Take gap · rank off each, and "apart" becomes "not falling": the isotonic regression, which
+    pooling adjacent violators solves (Ayer et al. 1955).
+    """
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    pools: list[list[float]] = []  # each [mean, size]
+    for rank, i in enumerate(order):
+        pools.append([places[i] - gap * rank, 1])
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            mean, size = pools.pop()
+            before, count = pools[-1]
+            pools[-1] = [(before * count + mean * size) / (count + size), count + size]
+    level = [mean for mean, size in pools for _ in range(int(size))]
+    placed = [0.0] * len(places)
+    for rank, i in enumerate(order):
+        placed[i] = level[rank] + gap * rank
+    return placed
