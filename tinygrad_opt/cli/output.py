@@ -19,12 +19,6 @@ def strict_json(data: Any) -> str:
     return json.dumps(plain(data), allow_nan=False, indent=1)
 
 
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The rows in Markdown, the first column to the left and the others to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """The rows on stdout, the first column to the left and the others to the right."""
     from rich.box import SIMPLE_HEAD

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_opt.cli.options import Usage, count
-from tinygrad_opt.cli.output import markdown_table, print_table, print_text, strict_json
+from tinygrad_opt.cli.output import print_table, print_text, strict_json
 
 EXAMPLES = """\
 examples:
@@ -155,6 +155,7 @@ def as_json(results: Sequence[Any], arguments: argparse.Namespace) -> str:
 
 def as_markdown(results: Sequence[Any], arguments: argparse.Namespace) -> str:
     from tinygrad_opt.plots import race_caption
+    from tinygrad_opt.report import markdown_table
 
     table = markdown_table(HEADINGS, rows(results))
     notes = "\n".join(f"- {note}" for note in notes_on(results, arguments).values())

@@ -1,0 +1,124 @@
+"""What is known of gradient descent without running it: every formula of the lab, typed once.
+
+The letters are the field's: α the learning rate, μ the momentum, λ a curvature (an eigenvalue of
+the Hessian), L the largest and m the smallest, κ = L / m the condition number. The setting of most
+is the quadratic ½ λ w², on which each direction of the Hessian goes its own way.
+"""
+
+import math
+from collections.abc import Callable
+
+from tinygrad_opt.optim import SGD, Momentum, Nesterov, Optimizer
+from tinygrad_opt.optim.groups import nearest
+
+# ---- stability -----------------------------------------------------------------------------------
+
+# The largest α λ at which the rule does not diverge. The two roots z of its characteristic
+# polynomial on ½ λ w² must stay inside the unit circle (Jury 1964): heavy ball
+# z² - (1 + μ - αλ) z + μ, Nesterov z² - (1 + μ)(1 - αλ) z + μ (1 - αλ). At the limit z = -1.
+LIMITS: dict[str, Callable[[float], float]] = {
+    "gradient descent": lambda mu: 2.0,
+    "heavy ball": lambda mu: 2 * (1 + mu),  # Polyak 1964
+    "heavy ball, ema": lambda mu: 2 * (1 + mu) / (1 - mu),
+    "Nesterov": lambda mu: 2 * (1 + mu) / (1 + 2 * mu),  # Cohen and others 2021 have it too
+}
+
+
+def stability_limit(method: str, mu: float = 0.0) -> float:
+    """The largest α · λ that does not diverge, of one of `LIMITS`; without a unit.
+
+    ValueError for a method that is not there.
+    """
+    if method not in LIMITS:
+        raise ValueError(f"no stability limit of {method!r}{nearest(method, LIMITS)}")
+    return LIMITS[method](mu)
+
+
+def method_of(optimizer: Optimizer) -> str:
+    """Which of `LIMITS` the optimizer's rule obeys.
+
+    ValueError for one whose steps are no fixed multiple of the gradients, such as Adam.
+    """
+    if type(optimizer) is SGD:
+        return "gradient descent"
+    if type(optimizer) is Momentum:
+        return "heavy ball, ema" if optimizer.form == "ema" else "heavy ball"
+    if type(optimizer) is Nesterov:
+        return "Nesterov"
+    raise ValueError(
+        f"{type(optimizer).__name__} has no limit that a curvature alone decides: its steps are no "
+        "fixed multiple of past gradients. There is one for SGD, Momentum and Nesterov"
+    )
+
+
+# ---- speed ---------------------------------------------------------------------------------------
+
+
+def best_step(smallest: float, largest: float) -> tuple[float, float]:
+    """α and the rate (κ - 1) / (κ + 1), by which each step shrinks the error, of gradient descent
+    at its best for curvatures from `smallest` to `largest`."""
+    return 2 / (smallest + largest), (largest - smallest) / (largest + smallest)
+
+
+def best_heavy_ball(smallest: float, largest: float) -> tuple[float, float, float]:
+    """α, μ and the rate (√κ - 1) / (√κ + 1) of the heavy ball at its best (Polyak 1964)."""
+    low, high = math.sqrt(smallest), math.sqrt(largest)
+    rate = (high - low) / (high + low)
+    return (2 / (low + high)) ** 2, rate**2, rate
+
+
+def standard_nesterov(smallest: float, largest: float) -> tuple[float, float, float]:
+    """α = 1 / L, μ and the rate 1 - 1 / √κ of Nesterov's method as it is usually set."""
+    root = math.sqrt(largest / smallest)
+    return 1 / largest, (root - 1) / (root + 1), 1 - 1 / root
+
+
+def best_nesterov(smallest: float, largest: float) -> tuple[float, float, float]:
+    """α = 4 / (3L + m), μ and the rate 1 - 2 / √(3κ + 1) of Nesterov's method at its best
+    (Lessard, Recht, Packard 2016)."""
+    root = math.sqrt(3 * largest / smallest + 1)
+    return 4 / (3 * largest + smallest), (root - 2) / (root + 2), 1 - 2 / root
+
+
+def condition_for(mu: float) -> float:
+    """κ, the condition number for which μ is the heavy ball's best: ((1 + √μ) / (1 - √μ))²."""
+    root = math.sqrt(mu)
+    return ((1 + root) / (1 - root)) ** 2
+
+
+# ---- memory --------------------------------------------------------------------------------------
+
+
+def effective_memory(mu: float) -> float:
+    """1 / (1 - μ) = Σ μᵏ: how many gradients count in a velocity."""
+    return 1 / (1 - mu)
+
+
+def old_gradient(mu: float, age: int) -> float:
+    """μᵏ: what is left in a velocity of a gradient k = `age` steps old."""
+    return mu**age
+
+
+# ---- noise ---------------------------------------------------------------------------------------
+
+
+def stationary_variance(lr: float, curvature: float, noise: float, mu: float = 0.0) -> float:
+    """The variance of w, long after the start, where each gradient λ w has noise of the standard
+    deviation `noise` on it: α s² (1 + μ) / (λ (1 - μ) (2 (1 + μ) - α λ)).
+
+    Mandt, Hoffman, Blei 2017 have the limit of small α. Without momentum it is α s² / (λ (2 - αλ)).
+    """
+    left = stability_limit("heavy ball", mu) - lr * curvature
+    return lr * noise**2 * (1 + mu) / (curvature * (1 - mu) * left)
+
+
+def floor(lr: float, curvature: float, noise: float, mu: float = 0.0) -> float:
+    """The loss ½ λ Var(w) at which a constant learning rate stops: the plateau."""
+    return curvature * stationary_variance(lr, curvature, noise, mu) / 2
+
+
+def batch_noise(spread: float, batch: int, samples: int | None = None) -> float:
+    """The standard deviation of the mean of a batch of samples whose own is `spread` (that of the
+    population, ddof 0): S / √B, and without replacement from N times √((N - B) / (N - 1))."""
+    left = 1.0 if samples is None else (samples - batch) / (samples - 1)
+    return spread * math.sqrt(left / batch)
