@@ -167,6 +167,16 @@ def test_what_is_left_at_the_end_of_an_epoch_is_a_smaller_update_of_its_own():
     assert history.steps == 6
 
 
+def test_a_group_that_the_epoch_cuts_short_weighs_its_batches_by_their_samples_too():
+    x, y = classes("float64")
+    expected, big = run([(x[:20], y[:20]), (x[20:], y[20:])])
+    batches = Batches(x, y, 5, shuffle=False)  # 26 samples: 5, 5, 5, 5 and then 5, 1
+    after, history = run(batches, accumulate=4)
+    assert np.abs(after - expected).max() < 1e-12
+    assert np.allclose(history.step_loss, big.step_loss, rtol=0, atol=1e-12)
+    assert np.allclose(history.loss, big.loss, rtol=0, atol=1e-12)
+
+
 def test_smooth_changes_what_is_told_and_not_one_bit_of_the_weights():
     x, y = classes()
     batches = [(x[:8], y[:8]), (x[8:16], y[8:16]), (x[16:18], y[16:18])]

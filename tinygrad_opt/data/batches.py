@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_opt import backend
 from tinygrad_opt.backend import Array
-from tinygrad_opt.data.checks import samples, whole
+from tinygrad_opt.data.checks import Range, integer_range, samples, whole
 
 
 class Batches:
@@ -56,20 +56,21 @@ class Batches:
         shuffle: bool = True,
         drop_last: bool = False,
     ):
-        self.x, self.y = samples("Batches: x", x), samples("Batches: y", y)
+        name = type(self).__name__
+        self.x, self.y = samples(f"{name}: x", x), samples(f"{name}: y", y)
         n = len(self.x)
         if len(self.y) != n:
-            raise ValueError(f"Batches: x has {n} samples, y has {len(self.y)}: each x needs its y")
-        self.batch_size = whole("Batches: batch_size", batch_size, least=1)
+            raise ValueError(f"{name}: x has {n} samples, y has {len(self.y)}: each x needs its y")
+        self.batch_size = whole(f"{name}: batch_size", batch_size, least=1)
         if drop_last and self.batch_size > n:
             raise ValueError(
-                f"Batches: {n} samples // batch_size {batch_size} = 0 batches an epoch: "
+                f"{name}: {n} samples // batch_size {batch_size} = 0 batches an epoch: "
                 "take a smaller batch_size, or drop_last=False"
             )
-        self.seed = whole("Batches: seed", seed)
+        self.seed = whole(f"{name}: seed", seed)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
         self.epoch = 0
-        self._copies: dict[str, tuple[Array, Array]] = {}
+        self._copies: dict[str, tuple[Array, Array, Range, Range]] = {}
 
     @property
     def epoch(self) -> int:
@@ -77,7 +78,10 @@ class Batches:
 
     @epoch.setter
     def epoch(self, number: int) -> None:
-        self._epoch = whole("Batches: epoch", number)
+        self._epoch = self._number(number)
+
+    def _number(self, epoch: int) -> int:
+        return whole(f"{type(self).__name__}: epoch", epoch)
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -90,7 +94,7 @@ class Batches:
         Another way to sample overrides this and `__len__`: batch k takes the rows
         `order(epoch)[k * batch_size : (k + 1) * batch_size]`.
         """
-        epoch = whole("Batches: epoch", epoch)
+        epoch = self._number(epoch)
         if not self.shuffle:
             return np.arange(len(self.x))
         return np.random.default_rng([self.seed, epoch]).permutation(len(self.x))
@@ -98,19 +102,20 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
         # No generator function: its body would begin at the first next(), and then two iterators
         # that are made together would both claim one epoch.
-        x, y = self._here()
+        x, y, of_x, of_y = self._here()
         order = backend.asarray(self.order(self.epoch))
         self.epoch += 1
         size = self.batch_size
         cuts = (order[k * size : (k + 1) * size] for k in range(len(self)))
-        # take() is three times as fast as x[rows], but would copy an x that is not C-contiguous.
-        return ((x.take(rows, axis=0), y.take(rows, axis=0)) for rows in cuts)
+        return ((_taken(x, rows, of_x), _taken(y, rows, of_y)) for rows in cuts)
 
-    def _here(self) -> tuple[Array, Array]:
-        """x and y on the current backend, copied there once."""
+    def _here(self) -> tuple[Array, Array, Range, Range]:
+        """x and y on the current backend, copied there once, and on a GPU the ranges of both: that
+        labels are classes and indices in a table is checked against them, and nobody waits."""
         name = backend.current()
         if name not in self._copies:
-            self._copies[name] = backend.asarray(self.x), backend.asarray(self.y)
+            known = map(integer_range, (self.x, self.y)) if name != "numpy" else (None, None)
+            self._copies[name] = backend.asarray(self.x), backend.asarray(self.y), *known
         return self._copies[name]
 
     def __repr__(self) -> str:
@@ -119,3 +124,11 @@ class Batches:
             f"y {self.y.dtype} {self.y.shape}, "
             f"batch_size={self.batch_size}, seed={self.seed}: {len(self)} batches an epoch)"
         )
+
+
+def _taken(data: Array, rows: Array, known: Range) -> Array:
+    # take() is three times as fast as data[rows], but would copy what is not C-contiguous.
+    part = data.take(rows, axis=0)
+    if known:
+        backend.remember_range(part, *known)
+    return part
