@@ -18,6 +18,7 @@ COLOURS = {
     "Adam": "#D55E00",
 }
 OTHER = "#777777"
+ACCENT = "#882255"  # for what is no optimizer: a schedule, a limit, a prediction
 INK = "#333333"
 GRID = "#E6E6E6"
 PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # behind words, over the grid
@@ -94,19 +95,23 @@ def dressed(ax: Any, title: str, unit: str) -> Any:
     return ax
 
 
-def label_ends(ax: Any, ends: Sequence[tuple[float, float, str]]) -> None:
+def label_ends(
+    ax: Any, ends: Sequence[tuple[float, float, str]], colours: Sequence[str] | None = None
+) -> None:
     """The name of each line that ends at (x, y) beside the axes, with a fine line that leads there;
-    the names are moved apart where they would overlap."""
+    the names are moved apart where they would overlap. `colours` are those of the optimizers whose
+    names they are, unless given."""
     size = 9.5
     ax.autoscale_view()
     to_axes = ax.transData + ax.transAxes.inverted()
     height = ax.get_position().height * ax.figure.get_figheight() * 72  # points
     there = [float(to_axes.transform((x, y))[1]) for x, y, _ in ends]
-    for (x, y, name), place in zip(ends, spread(there, 1.5 * size / height)):
+    colours = colours or [colour(name) for _, _, name in ends]
+    for (x, y, name), ink, place in zip(ends, colours, spread(there, 1.5 * size / height)):
         ax.annotate(
             name, (x, y), (1.05, place), textcoords="axes fraction", va="center", color=INK,
             fontsize=size, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour(name), "linewidth": 1.2, "shrinkA": 1,
+            arrowprops={"arrowstyle": "-", "color": ink, "linewidth": 1.2, "shrinkA": 1,
                         "shrinkB": 0, "relpos": (0, 0.5)},
         )  # fmt: skip
 
