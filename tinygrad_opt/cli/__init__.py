@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tinygrad_opt.cli import explain, race, train
+from tinygrad_opt.cli import explain, lab, race, train
 from tinygrad_opt.cli.options import Usage
 
 EXAMPLES = """\
@@ -22,6 +22,7 @@ examples:
   tinygrad-opt race --json > race.json         for programs
   tinygrad-opt train --optimizer sgd --lr 0.1  one run, epoch by epoch
   tinygrad-opt explain momentum                an update, line by line, with its numbers
+  tinygrad-opt lab                             what the notes say, predicted and measured
 """
 
 
@@ -65,6 +66,6 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
     commands = parser.add_subparsers(
         title="commands", dest="name", required=True, metavar="COMMAND"
     )
-    for command in (race, train, explain):
+    for command in (race, train, explain, lab):
         command.add(commands, layout)
     return parser, commands

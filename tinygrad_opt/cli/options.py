@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from pathlib import Path
 from typing import Any
 
 
@@ -51,3 +52,12 @@ def setting(text: str) -> tuple[str, Any]:
         return key, words[value.lower()] if value.lower() in words else float(value)
     except ValueError:
         return key, value
+
+
+def folder(out: Path) -> Path:
+    """The folder for results, made if it is not there; Usage if it cannot be."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Usage(f"argument --out: {error}") from None
+    return out

@@ -1,22 +1,7 @@
-"""What commands print: strict JSON for programs, tables for people."""
+"""What commands print for people: tables and sentences."""
 
-import json
-import math
 from collections.abc import Sequence
 from typing import Any
-
-
-def strict_json(data: Any) -> str:
-    """Strict JSON, which has no NaN: null stands for it."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return json.dumps(plain(data), allow_nan=False, indent=1)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tinygrad_opt.cli.options import Usage, count
-from tinygrad_opt.cli.output import print_table, print_text, strict_json
+from tinygrad_opt.cli.options import Usage, count, folder
+from tinygrad_opt.cli.output import print_table, print_text
 
 EXAMPLES = """\
 examples:
@@ -56,10 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         chosen(arguments.optimizers)
     except ValueError as error:
         raise Usage(f"argument --optimizers: {error}") from None
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Usage(f"argument --out: {error}") from None
+    folder(out)
 
     results = race(arguments.optimizers, arguments.epochs, arguments.batch_size, seeds,
                    progress=None)  # fmt: skip
@@ -139,6 +136,7 @@ def notes_on(results: Sequence[Any], arguments: argparse.Namespace) -> dict[str,
 def as_json(results: Sequence[Any], arguments: argparse.Namespace) -> str:
     from tinygrad_opt import __version__
     from tinygrad_opt.lab.race import SIZES, summary
+    from tinygrad_opt.report import strict_json
 
     columns = "loss", "accuracy", "val_loss", "val_accuracy"
     runs = [

@@ -5,7 +5,6 @@ import sys
 from typing import Any
 
 from tinygrad_opt.cli.options import count, rate
-from tinygrad_opt.cli.output import strict_json
 
 
 def add(commands: Any, layout: dict) -> None:
@@ -38,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     """`tinygrad-opt train`: the history of one run to stdout."""
     from tinygrad_opt.lab.race import CONTESTANTS
     from tinygrad_opt.lab.race import run as run_race
+    from tinygrad_opt.report import strict_json
 
     result = run_race(
         CONTESTANTS[arguments.optimizer], arguments.seed, lr=arguments.lr, epochs=arguments.epochs,
