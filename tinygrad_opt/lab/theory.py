@@ -54,6 +54,28 @@ def method_of(optimizer: Optimizer) -> str:
 
 # ---- speed ---------------------------------------------------------------------------------------
 
+# b and c of that polynomial, z² + b z + c, for a step αλ and a momentum μ.
+POLYNOMIALS: dict[str, Callable[[float, float], tuple[float, float]]] = {
+    "gradient descent": lambda step, mu: (step - 1, 0.0),
+    "heavy ball": lambda step, mu: (step - 1 - mu, mu),
+    "heavy ball, ema": lambda step, mu: ((1 - mu) * step - 1 - mu, mu),
+    "Nesterov": lambda step, mu: ((1 + mu) * (step - 1), mu * (1 - step)),
+}
+
+
+def spectral_radius(method: str, step: float, mu: float = 0.0) -> float:
+    """By what a step multiplies the error on ½ λ w² in the long run, for `step` = α · λ: the larger
+    of the roots' |z|. Where they are complex it is √μ for the heavy ball, √(μ (1 - αλ)) for
+    Nesterov.
+
+    ValueError for a method that is not there.
+    """
+    if method not in POLYNOMIALS:
+        raise ValueError(f"no polynomial of {method!r}{nearest(method, POLYNOMIALS)}")
+    b, c = POLYNOMIALS[method](step, mu)
+    root = cmath.sqrt(b * b - 4 * c)
+    return max(abs(root - b), abs(root + b)) / 2
+
 
 def best_step(smallest: float, largest: float) -> tuple[float, float]:
     """α and the rate (κ - 1) / (κ + 1), by which each step shrinks the error, of gradient descent
@@ -154,3 +176,83 @@ def batch_noise(spread: float, batch: int, samples: int | None = None) -> float:
     population, ddof 0): S / √B, and without replacement from N times √((N - B) / (N - 1))."""
     left = 1.0 if samples is None else (samples - batch) / (samples - 1)
     return spread * math.sqrt(left / batch)
+
+
+# ---- a rate for every weight ---------------------------------------------------------------------
+
+
+def running_mean(before: float, now: float, beta: float, steps: float) -> float:
+    """βᵏ · before + (1 - βᵏ) · now: a running mean that stood at `before`, k = `steps` after what
+    it is the mean of has become `now`. From 0 it is too small by 1 - βᵏ, which Adam's bias
+    correction divides by (Kingma, Ba 2015, section 3)."""
+    return beta**steps * before + (1 - beta**steps) * now
+
+
+def adagrad_rate(lr: float, gradient: float, t: float) -> float:
+    """α / (|g| √t): Adagrad's rate after t steps of one and the same gradient, ε = 0."""
+    return lr / (abs(gradient) * math.sqrt(t))
+
+
+def rmsprop_rate(lr: float, gradient: float, rho: float, t: float = math.inf) -> float:
+    """α / (|g| √(1 - ρᵗ)): RMSProp's rate after t steps of one and the same gradient, ε = 0. In the
+    long run α / |g|, so that each step has the length α."""
+    return lr / math.sqrt(running_mean(0.0, gradient**2, rho, t))
+
+
+def adam_step(lr: float, gradient: float, eps: float) -> float:
+    """α |g| / (|g| + ε): the length of Adam's first step, and of every one as long as the gradient
+    stays what it is."""
+    return lr * abs(gradient) / (abs(gradient) + eps)
+
+
+def uncorrected_adam_step(lr: float, beta1: float, beta2: float, t: float = 1) -> float:
+    """α (1 - β₁ᵗ) / √(1 - β₂ᵗ): the same at step t without the bias correction, ε = 0."""
+    return lr * running_mean(0.0, 1.0, beta1, t) / math.sqrt(running_mean(0.0, 1.0, beta2, t))
+
+
+# ---- what is held --------------------------------------------------------------------------------
+
+# What each optimizer has to remember of every weight from one step to the next, as its paper (see
+# its class) has it: so many vectors as long as the weights.
+VECTORS: dict[str, tuple[str, ...]] = {
+    "SGD": (),
+    "Momentum": ("velocity",),
+    "Nesterov": ("velocity",),
+    "Adagrad": ("sum of squares",),
+    "RMSProp": ("mean square",),
+    "RMSProp, centred, μ=0.9": ("mean square", "mean", "velocity"),
+    "Adadelta": ("mean square", "mean square of steps"),
+    "Rprop": ("step size", "last gradient"),
+    "Adam": ("mean", "mean square"),
+    "AMSGrad": ("mean", "mean square", "largest mean square"),
+    "AdamW": ("mean", "mean square"),
+    "Adamax": ("mean", "largest gradient"),
+    "NAdam": ("mean", "mean square"),
+    "RAdam": ("mean", "mean square"),
+    "Lion": ("mean",),
+    "ASGD": ("mean of the path",),
+    "ScheduleFree": ("iterate",),
+    "ScheduleFree, AdamW": ("iterate", "mean square"),
+    "LARS": ("velocity",),
+    "LAMB": ("mean", "mean square"),
+    "Muon": ("mean",),
+    "SAM around SGD": (),
+    "Lookahead around SGD": ("slow weights",),
+}
+
+
+def adafactor_vectors(rows: int, columns: int) -> float:
+    """(n + m) / (n m): what Adafactor keeps of a matrix, a mean square a row and a column, as a
+    share of a vector as long as the weights (Shazeer, Stern 2018)."""
+    return (rows + columns) / (rows * columns)
+
+
+def lbfgs_vectors(pairs: int) -> int:
+    """2 · pairs + 2: the steps and the changes of gradient that L-BFGS keeps (Nocedal 1980), and of
+    the last iteration the step and the gradient, of which the next pair is made."""
+    return 2 * pairs + 2
+
+
+def held_bytes(vectors: float, weights: int, itemsize: int = 4) -> float:
+    """Bytes of so many vectors of `weights` numbers; a float32 has 4."""
+    return vectors * weights * itemsize
