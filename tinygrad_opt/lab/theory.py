@@ -54,29 +54,6 @@ def method_of(optimizer: Optimizer) -> str:
 
 # ---- speed ---------------------------------------------------------------------------------------
 
-# b and c of that polynomial, z² + b z + c, for a step αλ and a momentum μ.
-POLYNOMIALS: dict[str, Callable[[float, float], tuple[float, float]]] = {
-    "gradient descent": lambda step, mu: (step - 1, 0.0),
-    "heavy ball": lambda step, mu: (step - 1 - mu, mu),
-    "heavy ball, ema": lambda step, mu: ((1 - mu) * step - 1 - mu, mu),
-    "Nesterov": lambda step, mu: ((1 + mu) * (step - 1), mu * (1 - step)),
-}
-
-
-def spectral_radius(method: str, step: float, mu: float = 0.0) -> float:
-    """By what a step multiplies the error on ½ λ w² in the long run, for `step` = α · λ: the larger
-    of the roots' |z|. Where they are complex it is √μ for the heavy ball, √(μ (1 - αλ)) for
-    Nesterov.
-
-    ValueError for a method that is not there.
-    """
-    if method not in POLYNOMIALS:
-        raise ValueError(f"no polynomial of {method!r}{nearest(method, POLYNOMIALS)}")
-    b, c = POLYNOMIALS[method](step, mu)
-    root = cmath.sqrt(b * b - 4 * c)
-    return max(abs(root - b), abs(root + b)) / 2
-
-
 def best_step(smallest: float, largest: float) -> tuple[float, float]:
     """α and the rate (κ - 1) / (κ + 1), by which each step shrinks the error, of gradient descent
     at its best for curvatures from `smallest` to `largest`."""
