@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+LONGEST = 30  # letters of a cell that is not to be folded
+NO_BREAK = "\u00a0"  # a space at which no line ends
+
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """The rows on stdout, the first column to the left and the others to the right."""
@@ -12,10 +15,10 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(box=SIMPLE_HEAD)
     for n, heading in enumerate(head):
         longest = max(map(len, heading.split()))
-        table.add_column(heading, justify="right" if n else "left", no_wrap=not n,
-                         min_width=longest)  # fmt: skip
-    for row in rows:
-        table.add_row(*row)
+        table.add_column(heading, justify="right" if n else "left", min_width=longest)
+    for row in rows:  # headings fold, and whole sentences; names and numbers with units do not
+        table.add_row(*(cell.replace(" ", NO_BREAK) if len(cell) <= LONGEST else cell
+                        for cell in row))  # fmt: skip
     _console().print(table, markup=False, highlight=False)
 
 

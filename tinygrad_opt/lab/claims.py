@@ -42,14 +42,14 @@ class Claim:
 
     @property
     def error(self) -> float | None:
-        """How far apart the numbers are, as a share of the prediction or in their unit; NaN if one
-        of them is. None for words."""
+        """How far apart the numbers are: as `within` is, a share of the prediction, or in their
+        unit. NaN if one of them is. None for words."""
         if isinstance(self.predicted, str) or isinstance(self.measured, str):
             return None
         apart = abs(self.measured - self.predicted)
         if self.measured == self.predicted:  # also where both are infinite, or 0
             return 0.0
-        return apart / abs(self.predicted) if self.relative and self.predicted else apart
+        return apart / abs(self.predicted) if self.relative and self.within else apart
 
     @property
     def holds(self) -> bool:
@@ -67,9 +67,10 @@ class Claim:
             apart = ""
         elif self.relative and self.within:
             apart = f"{_percent(self.error)} of {_percent(self.within)}"
+        elif self.within:
+            apart = f"{_short(self.error)} of {_short(self.within)}"
         else:
-            apart = f"{_short(self.error)} of {_short(self.within)}" if self.within else "equal"
-            apart = apart if self.holds or self.within else _short(self.error)
+            apart = "equal" if self.holds else _short(self.error)
         return [self.what, *values, apart, "holds" if self.holds else "FAILS"]
 
 

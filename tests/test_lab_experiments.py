@@ -1,0 +1,54 @@
+"""Experiments are chosen by their keys, run in processes of their own if wanted, and say the notes'
+words."""
+
+import os
+
+import numpy as np
+import pytest
+
+from tinygrad_opt.lab import experiments as lab
+from tinygrad_opt.lab.claims import table
+
+NOTED = {
+    "learning-rate": "dangling of Loss function",
+    "plateau": "Constant LR causes plateau",
+    "mini-batches": "uniform random distribution of classes in a batch",
+    "adaptive-rates": "diff. alpha for diff. weights",
+    "perturbation": "Gaussian Noise",
+    "batch-noise": "How?",
+    "momentum": "μ",
+    "sweep": "HyperParameter",
+    "look-ahead": '"LOOK AHEAD"',
+    "memory": "Memory Efficient(GPU)",
+}
+
+
+def test_the_experiments_stand_in_the_order_of_the_notes():
+    assert list(lab.experiments()) == [*NOTED, "edge-of-stability", "contours"]
+    for key, words in NOTED.items():
+        assert words in lab.experiments()[key].note
+
+
+def test_chosen_ones_come_in_the_order_of_the_notes_each_once():
+    assert list(lab.chosen_experiments(["momentum", "plateau", "momentum"])) == [
+        "plateau", "momentum"]  # fmt: skip
+    assert list(lab.chosen_experiments()) == list(lab.experiments())
+    with pytest.raises(ValueError, match=r"no experiment 'platau'.*plateau"):
+        lab.chosen_experiments(["platau"])
+
+
+def test_processes_find_what_one_alone_finds_and_leave_the_environment_as_it_was():
+    before = dict(os.environ)
+    alone = lab.run(["plateau", "look-ahead"], seed=3)
+    together = lab.run(["look-ahead", "plateau"], seed=3, jobs=2)
+    assert dict(os.environ) == before
+    assert list(alone) == list(together) == ["plateau", "look-ahead"]
+    for key in alone:
+        assert table(alone[key][0].claims) == table(together[key][0].claims)
+    runs = (found["plateau"][0].runs["rate"].loss for found in (alone, together))
+    np.testing.assert_array_equal(*runs)
+
+
+def test_the_seed_changes_what_is_drawn():
+    first, second = (lab.run(["plateau"], seed=seed)["plateau"][0] for seed in (1, 2))
+    assert not np.array_equal(first.runs["rate"].loss, second.runs["rate"].loss)

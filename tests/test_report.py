@@ -1,0 +1,51 @@
+"""The folder that the lab writes: its table, its chapters, its pictures, and strict JSON."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from tinygrad_opt import report
+from tinygrad_opt.lab.claims import Claim, Finding
+from tinygrad_opt.lab.experiments import experiments
+from tinygrad_opt.lab.plateau import plateau
+
+
+@pytest.fixture(scope="module")
+def found():
+    return {"plateau": (plateau(steps=200, replicas=64, seed=5), 1.5)}
+
+
+def test_the_folder_holds_the_report_the_claims_and_the_pictures(found, tmp_path):
+    out = tmp_path / "new" / "lab"
+    paths = report.write(found, out, seed=5)
+    assert sorted(out.iterdir()) == sorted(paths)
+    assert sorted(path.name for path in paths) == ["claims.json", "plateau.png", "report.md"]
+    with Image.open(out / "plateau.png") as picture:
+        assert picture.size[0] > 1200
+    assert (out / "plateau.png").stat().st_size < 200_000
+
+
+def test_the_json_holds_each_claim_with_its_verdict(found):
+    data = json.loads(report.as_json(found, 5), parse_constant=pytest.fail)
+    assert data["seed"] == 5
+    for item, claim in zip(data["claims"]["plateau"], found["plateau"][0].claims, strict=True):
+        assert item["what"] == claim.what
+        assert item["measured"] == claim.measured
+        assert item["holds"] == claim.holds
+
+
+def test_the_report_quotes_the_note_and_shows_formula_table_and_picture(found):
+    text = report.markdown(found, 5)
+    experiment = experiments()["plateau"]
+    for words in (f"## {experiment.title}", f"> {experiment.note}", experiment.formula,
+                  "(plateau.png)", "seed 5", "2 seconds"):  # fmt: skip
+        assert words in text
+    assert text.count(report.claims_table(found["plateau"][0].claims)) == 2
+
+
+def test_the_verdict_names_the_claims_that_fail():
+    good, bad = Claim("one", 1.0, 1.0), Claim("two", 1.0, 2.0)
+    assert report.verdict({"a": (Finding([good]), 0.0)}) == "All 1 claims hold."
+    told = report.verdict({"a": (Finding([good]), 0.0), "b": (Finding([bad]), 0.0)})
+    assert told == "1 of 2 claims FAIL: two."
