@@ -7,7 +7,8 @@ is the quadratic ½ λ w², on which each direction of the Hessian goes its own 
 
 import cmath
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from statistics import NormalDist
 
 from tinygrad_opt.optim import SGD, Momentum, Nesterov, Optimizer
 from tinygrad_opt.optim.groups import nearest
@@ -153,6 +154,97 @@ def batch_noise(spread: float, batch: int, samples: int | None = None) -> float:
     population, ddof 0): S / √B, and without replacement from N times √((N - B) / (N - 1))."""
     left = 1.0 if samples is None else (samples - batch) / (samples - 1)
     return spread * math.sqrt(left / batch)
+
+
+def balanced_noise(spreads: Sequence[float], sizes: Sequence[int], each: int) -> float:
+    """The standard deviation of the mean of a batch that holds `each` samples of every class,
+    without replacement: √(Σ n_c²) / C, n_c the batch noise of class c by itself (Neyman 1934).
+
+    `spreads` are the standard deviations within the classes (ddof 0), `sizes` how many samples each
+    has. What lies between the classes is gone, since a batch can no longer hold too many of one.
+    """
+    within = [batch_noise(s, each, n) for s, n in zip(spreads, sizes, strict=True)]
+    return math.hypot(*within) / len(within)
+
+
+def noise_twin(spread: float, batch: int, weights: int, samples: int | None = None) -> float:
+    """The standard deviation, of each of `weights` weights, of the Gaussian noise that is as strong
+    as that of batches: √(tr Σ_B / d) (Mandt, Hoffman, Blei 2017), `spread` being √(tr Σ), the
+    standard deviation of the gradient of a single sample."""
+    return batch_noise(spread, batch, samples) / math.sqrt(weights)
+
+
+def reshuffled_variance(lr: float, curvature: float, noise: float, batches: int) -> float:
+    """The variance of w at the ends of epochs, long after the start, where the noise of an epoch's
+    `batches` gradients adds up to zero, since each sample is dealt once.
+
+    A step's noise is then correlated with any other's by -1 / (n - 1), and an epoch adds
+    α² s² n / (n - 1) · (Σ aᵢ² - (Σ aᵢ)² / n), where aᵢ = (1 - αλ)ⁱ is what i steps leave of it.
+    """
+    left = [(1 - lr * curvature) ** i for i in range(batches)]
+    scatter = math.fsum(a * a for a in left) - math.fsum(left) ** 2 / batches
+    added = (lr * noise) ** 2 * scatter * batches / (batches - 1)
+    return added / (1 - (1 - lr * curvature) ** (2 * batches))
+
+
+# ---- escape --------------------------------------------------------------------------------------
+
+
+def noisy_variance(
+    lr: float, curvature: float, noise: float, steps: int, decay: float = 0.0
+) -> float:
+    """The variance of w so many steps after it stood at one place, each gradient λ w having noise
+    of the standard deviation s (1 + t)^(-decay / 2) on it: α² s² Σ (1 + t)^(-decay) q^(steps-1-t),
+    q = (1 - αλ)².
+
+    Without decay that is a geometric series, α² s² (q^steps - 1) / (q - 1). It explodes on the
+    ridge of a saddle (λ < 0), is a random walk on flat ground (λ = 0: α² s² · steps), and ends at
+    `stationary_variance` in a bowl.
+    """
+    q = (1 - lr * curvature) ** 2
+    total = math.fsum((1 + t) ** -decay * q ** (steps - 1 - t) for t in range(steps))
+    return (lr * noise) ** 2 * total
+
+
+def beyond(distance: float, variance: float) -> float:
+    """How probably |w| > distance, of a Gaussian w around 0: erfc(distance / √(2 Var))."""
+    return math.erfc(distance / math.sqrt(2 * variance)) if variance else 0.0
+
+
+def ridge_time(
+    lr: float, curvature: float, noise: float, distance: float, share: float = 0.5
+) -> float:
+    """The steps after which the share of all runs that started on the ridge of -½ λ w² is further
+    than `distance` from it: ln(1 + (q - 1) (distance / (z α s))²) / ln q, q = (1 + αλ)², where
+    |N(0, 1)| exceeds z with the probability `share`.
+
+    The noise is in the logarithm: a tenth of it costs ln 10 / ln(1 + αλ) more steps, no more.
+    """
+    q = (1 + lr * curvature) ** 2
+    return math.log(1 + (q - 1) * (distance / (_two_sided(share) * lr * noise)) ** 2) / math.log(q)
+
+
+# A walk is seen at whole steps alone, and has not quite crossed a line when a Brownian motion has.
+# It is as if the line were this many standard deviations of a step further away: -ζ(½) / √(2π).
+OVERSHOOT = 0.5825971579390107  # Siegmund 1979
+
+
+def crossed(lr: float, noise: float, distance: float, steps: int) -> float:
+    """How probably a walk on flat ground, a step N(0, α² s²), has within so many steps been further
+    than `distance` to one side: erfc((distance / (α s) + 0.5826) / √(2 steps)), twice the
+    probability that it is there now (the reflection principle, Bachelier 1900)."""
+    return beyond(distance / (lr * noise) + OVERSHOOT, steps)
+
+
+def crossing_time(lr: float, noise: float, distance: float, share: float = 0.5) -> float:
+    """The steps after which the share of all walks has crossed, ((distance / (α s) + 0.5826) / z)²
+    with z as in `ridge_time`. Half the noise takes four times as long."""
+    return ((distance / (lr * noise) + OVERSHOOT) / _two_sided(share)) ** 2
+
+
+def _two_sided(share: float) -> float:
+    """z, which |N(0, 1)| exceeds with the probability `share`."""
+    return NormalDist().inv_cdf(1 - share / 2)
 
 
 # ---- a rate for every weight ---------------------------------------------------------------------
