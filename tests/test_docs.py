@@ -18,15 +18,20 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from test_lab_claims import recorded
 
 import tinygrad_opt as tg
-from tinygrad_opt import cli, lab
+from tinygrad_opt import cli, lab, report
+from tinygrad_opt.lab import claims
 from tinygrad_opt.optim import latex
 from tinygrad_opt.optim.wrappers import Wrapper
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+NOTES = sorted((ROOT / "docs" / "notes").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *NOTES]
+pages = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: str(page.relative_to(ROOT).with_suffix(""))
+)
 
 
 class Block(NamedTuple):
@@ -151,10 +156,11 @@ def test_a_page_may_define_an_optimizer_whose_source_is_its_own():
 
 
 # ---- the rules on the pages ----------------------------------------------------------------------
-# No formula of a page is written by hand. Below <!-- rule: Momentum torch --> stand the formula and
-# the source of that rule; `python tests/test_docs.py` writes them there anew, and every output that
-# is not as the page shows it. Then read the difference: it says what has changed. What follows them
-# begins with what the rule remembers: "One float a weight: `v`."
+# No update rule of a page is written by hand (theory is, on the pages of the notes). Below
+# <!-- rule: Momentum torch --> stand the formula and the source of that rule; `python
+# tests/test_docs.py` writes them there anew, and every output that is not as the page shows it.
+# Then read the difference: it says what has changed. What follows them begins with what the rule
+# remembers: "One float a weight: `v`."
 
 RULE = re.compile(
     r"^<!-- rule: (.+?) -->\n(\n```math\n.*?^```\n\n```python\n.*?^```\n)?", re.M | re.S
@@ -187,7 +193,8 @@ def test_every_formula_of_a_page_is_made_from_the_rule_that_stands_below_it(page
     rest = blocks(RULE.sub("", markdown))
     for n, block in enumerate(rest):  # what is left may be what the code before has printed
         printed = n and rest[n - 1].language == "text" and rest[n - 1].text == block.text
-        assert block.language != "math" or printed, f"a formula by hand: {block.text}"
+        theory = page in NOTES and r"\leftarrow" not in block.text
+        assert block.language != "math" or printed or theory, f"a rule by hand: {block.text}"
     assert "$$" not in markdown
 
 
@@ -248,6 +255,54 @@ def test_the_table_of_all_optimizers_has_each_with_the_memory_that_it_holds():
         optimizer = kind(inside) if issubclass(kind, Wrapper) else kind([w], lr=0.1)
         floats = sum(optimizer.memory().values()) / w.data.nbytes
         assert float(says.split()[0]) == (2 if name == "LBFGS" else pytest.approx(floats, rel=0.01))
+
+
+# ---- the claims on the pages ---------------------------------------------------------------------
+# Below <!-- claims: plateau --> stands the table of docs/lab, which the command `tinygrad-opt lab
+# --out docs/lab` writes; `python tests/test_docs.py` copies it from there, and
+# tests/test_lab_claims.py measures all of it again.
+
+CLAIMS = re.compile(r"^<!-- claims: (\S+) -->\n.*?^<!-- end of claims -->$", re.M | re.S)
+
+
+def with_claims(markdown: str) -> str:
+    """The page with the claims as docs/lab has them; "all" means those of every experiment, each
+    under its title, which leads to its page."""
+
+    def written(found: re.Match) -> str:
+        head = [*claims.HEADINGS]
+        rows = []
+        for key, made in recorded().items():
+            if found[1] in (key, "all"):
+                title = lab.experiments.experiments()[key].title
+                if found[1] == "all":
+                    rows.append([f"**[{title}](docs/notes/{key}.md)**", *[""] * (len(head) - 1)])
+                rows += claims.table(made)
+        assert rows, f"no experiment {found[1]}"
+        table = report.markdown_table(head, rows)
+        return f"<!-- claims: {found[1]} -->\n\n{table}\n\n<!-- end of claims -->"
+
+    return CLAIMS.sub(written, markdown)
+
+
+@pages
+def test_the_claims_of_a_page_are_those_that_the_lab_has_recorded(page):
+    markdown = page.read_text("utf-8")
+    assert with_claims(markdown) == markdown, "python tests/test_docs.py copies them anew"
+
+
+def test_each_experiment_has_a_page_with_the_words_of_the_notes_its_claims_and_its_pictures():
+    for key, experiment in lab.experiments.experiments().items():
+        markdown = (ROOT / "docs" / "notes" / f"{key}.md").read_text("utf-8")
+        assert f"<!-- claims: {key} -->" in markdown
+        assert f"tinygrad-opt lab {key}" in markdown
+        quoted = " ".join(re.sub("^> ?", "", markdown, flags=re.M).split())
+        for sentence in experiment.note.splitlines():
+            assert " ".join(sentence.split()) in quoted, f"{key}: {sentence}"
+        for kind, end in (("FIGURES", "png"), ("ANIMATIONS", "gif")):
+            for stem in report.figures(experiment, kind):
+                assert f"(../lab/{stem}.{end})" in markdown
+    assert "<!-- claims: all -->" in PAGES[0].read_text("utf-8")
 
 
 # ---- commands and links --------------------------------------------------------------------------
@@ -334,6 +389,7 @@ def test_every_link_and_named_file_is_there_and_no_picture_is_large(page):
             path = page.parent / target
             assert path.exists(), f"{page.name} links to {target}"
             assert path.suffix != ".png" or path.stat().st_size <= 200_000
+            assert path.suffix != ".gif" or path.stat().st_size <= 3_000_000
     for name in re.findall(r"`((?:[\w.]+/)+[\w.]*)`", markdown):
         places = (ROOT, ROOT / "tinygrad_opt")
         assert any((place / name).exists() for place in places), f"{page.name} names {name}"
@@ -342,7 +398,7 @@ def test_every_link_and_named_file_is_there_and_no_picture_is_large(page):
 def test_every_page_of_the_docs_and_every_example_is_linked_from_the_readme():
     readme = PAGES[0].read_text("utf-8")
     for path in (*PAGES[1:], *sorted((ROOT / "examples").glob("*.py"))):
-        assert f"({path.parent.name}/{path.name})" in readme
+        assert f"({path.relative_to(ROOT).as_posix()})" in readme
 
 
 # ---- the README ----------------------------------------------------------------------------------
@@ -512,7 +568,7 @@ def test_a_line_of_the_table_says_what_jax_does(expression, at, here, torch_, ja
 
 def rewritten(markdown: str, name: str) -> str:
     """The page with its rules as they are now, and the outputs that have changed as they are."""
-    markdown = with_rules(markdown)
+    markdown = with_claims(with_rules(markdown))
     lines = markdown.splitlines(keepends=True)
     for _, shown, printed in reversed(list(outputs(markdown, name, {"__name__": name}))):
         if shown and not matches(shown.text, printed):
