@@ -167,6 +167,21 @@ def balanced_noise(spreads: Sequence[float], sizes: Sequence[int], each: int) ->
     return math.hypot(*within) / len(within)
 
 
+def missing_classes(classes: int, each: int, drawn: int) -> float:
+    """How many classes of `each` samples are expected to be absent from `drawn` random ones, drawn
+    without replacement: C · (N - n choose B) / (N choose B); near C / e where B = C (the occupancy
+    problem, Feller 1950)."""
+    samples = classes * each
+    absent = (max(0, samples - drawn - i) / (samples - i) for i in range(each))
+    return classes * math.prod(absent)
+
+
+def ragged_excess(full: int, batch: int, last: int) -> float:
+    """1 / k - m / n: what the mean of the k means of `full` batches and a smaller last one, of m of
+    the n samples, gives that one beyond its share."""
+    return 1 / (full + 1) - last / (full * batch + last)
+
+
 def noise_twin(spread: float, batch: int, weights: int, samples: int | None = None) -> float:
     """The standard deviation, of each of `weights` weights, of the Gaussian noise that is as strong
     as that of batches: √(tr Σ_B / d) (Mandt, Hoffman, Blei 2017), `spread` being √(tr Σ), the
