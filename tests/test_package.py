@@ -42,7 +42,8 @@ FLOORS = {
 ROOT_FLOOR = 8.5
 
 OPTIONAL = [
-    "cupy", "cupyx", "matplotlib", "mpi4py", "numba", "rich", "safetensors", "scipy", "torch",
+    "cupy", "cupyx", "matplotlib", "mpi4py", "numba", "optuna", "rich", "safetensors", "scipy",
+    "torch",
 ]  # fmt: skip
 
 
@@ -324,7 +325,7 @@ def test_numpy_2_is_taken_from_its_first_release_and_numpy_1_and_3_are_not():
 
 def test_no_extra_builds_cupy_from_source_and_only_the_cuda_extras_bring_cupy():
     extras = read_project()["optional-dependencies"]
-    assert set(extras) == {"fast", "lab", "cuda12", "cuda13", "dev"}
+    assert set(extras) == {"fast", "lab", "tune", "cuda12", "cuda13", "dev"}
     for extra in extras:
         brought = [r.name for r in requirements(extra) if "cupy" in r.name]
         assert brought == ([f"cupy-{extra}x"] if extra in ("cuda12", "cuda13") else [])
