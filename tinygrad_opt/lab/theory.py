@@ -36,6 +36,12 @@ def stability_limit(method: str, mu: float = 0.0) -> float:
     return LIMITS[method](mu)
 
 
+def loss_change(lr: float, curvature: float, gradient: float) -> float:
+    """ΔL = -α g² (1 - α λ / 2): what a step of gradient descent does to ½ λ w², where g = λ w. To
+    first order any loss falls by α g²; the curvature takes back α λ / 2 of it, all at α λ = 2."""
+    return -lr * gradient**2 * (1 - lr * curvature / 2)
+
+
 def method_of(optimizer: Optimizer) -> str:
     """Which of `LIMITS` the optimizer's rule obeys.
 
