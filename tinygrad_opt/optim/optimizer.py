@@ -356,6 +356,7 @@ class Optimizer:
         try:
             try:
                 self._move(there)
+                del there  # a vector as long as the weights, which nobody needs any more
                 self._moved = next_index()
                 yield
                 edited = [name for flat in self._flat for name, t in zip(flat.names, flat.tensors)
