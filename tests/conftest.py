@@ -9,6 +9,7 @@
 machine; "cuda" is real CuPy on a real GPU, and skipped elsewhere.
 """
 
+import contextlib
 import functools
 import importlib.util
 import sys
@@ -85,6 +86,23 @@ def standin():
     """The stand-in, in the place of CuPy while the test runs."""
     with strict_cupy.installed() as cupy:
         yield cupy
+
+
+@pytest.fixture
+def no_sync(cp):
+    """`with no_sync():` forbids to wait for the GPU inside the block, on the stand-in and on CuPy;
+    what waits raises cupyx.DeviceSynchronized."""
+    if cp is strict_cupy.cupy:
+        return strict_cupy.no_sync
+    import cupyx
+
+    @contextlib.contextmanager
+    def quietly():
+        # It warns that it will be removed.
+        with warnings.catch_warnings(action="ignore"), cupyx.allow_synchronize(False):
+            yield
+
+    return quietly
 
 
 @pytest.fixture

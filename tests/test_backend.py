@@ -1,5 +1,6 @@
 """One switch: new arrays are made where it points, old ones stay, and no two backends mix."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -27,9 +28,9 @@ def back_to_numpy():
 
 
 @pytest.fixture
-def cupy():
-    with strict_cupy.installed() as cupy:
-        yield cupy
+def cupy(cp):
+    """The stand-in, and CuPy on a GPU."""
+    return cp
 
 
 # ---- the switch ----------------------------------------------------------------------------------
@@ -297,6 +298,42 @@ def test_a_tensor_on_the_gpu_does_not_become_an_array_of_the_host_by_itself(cupy
     with pytest.raises(TypeError, match=r"not copied to the host by itself: use \.numpy\(\)"):
         np.asarray(x)
     assert x.numpy().tolist() == [1, 2]
+
+
+# ---- what the host knows of integers on the GPU --------------------------------------------------
+
+
+def test_a_range_is_known_of_the_array_it_was_noted_for_alone_and_forgotten_with_it(cupy):
+    x = cupy.asarray([3, 5])
+    assert not switch.is_within(x, 0, 100)
+    switch.remember_range(x, 3, 5)
+    assert switch.is_within(x, 3, 6)
+    assert not switch.is_within(x, 4, 6)
+    assert not switch.is_within(x, 3, 5)  # the upper end is left out
+    assert not switch.is_within(x[:], 0, 100) and not switch.is_within(x + 90, 0, 100)
+    before = len(switch._ranges)
+    del x
+    assert len(switch._ranges) == before - 1
+
+
+@pytest.mark.parametrize("ask", [
+    lambda labels: tg.cross_entropy(Tensor(np.zeros((2, 4), "f4")), labels),
+    lambda labels: tg.embedding(labels, Tensor(np.ones((4, 3), "f4"))),
+    lambda labels: tg.take(Tensor(np.ones(4, "f4")), labels),
+], ids=["cross_entropy", "embedding", "take"])  # fmt: skip
+def test_labels_and_indices_of_a_known_range_are_not_waited_for_and_a_wrong_one_is_found(
+    ask, cupy, no_sync
+):
+    with tg.use("cupy"):
+        for noted in ([0, 3], [0, 9]):  # what is known may be too much for these two
+            labels = cupy.asarray([0, 3])
+            switch.remember_range(labels, *noted)
+            with contextlib.nullcontext() if noted == [0, 9] else no_sync():
+                ask(labels)
+        labels = cupy.asarray([0, 4])
+        switch.remember_range(labels, 0, 4)
+        with pytest.raises(IndexError, match="4"):
+            ask(labels)
 
 
 # ---- dtypes --------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-import strict_cupy
 
 import tinygrad_opt
 from tinygrad_opt.data import Batches
@@ -201,11 +200,31 @@ def test_batches_of_an_epoch_stay_on_the_backend_that_it_began_on_and_the_next_f
     assert all(isinstance(x, backend.xp.ndarray) for x, _ in batches)
 
 
-def test_no_batch_waits_for_the_gpu():
-    with strict_cupy.installed(), tinygrad_opt.use("cupy"):
+def test_no_batch_waits_for_the_gpu(cp, no_sync):
+    with tinygrad_opt.use("cupy"):
         batches = Batches(X, Y, B)
-        with strict_cupy.no_sync():
+        with no_sync():
             assert len(list(batches)) == 5
+
+
+def test_integers_on_a_gpu_come_with_their_range_as_it_was_when_they_were_copied_there(cp):
+    is_within = tinygrad_opt.backend.is_within
+    labels = np.arange(N) - 3
+    with tinygrad_opt.use("cupy"):
+        batches = Batches(X.astype("i8"), labels, B)
+        for x, y in batches:
+            assert is_within(y, -3, N - 3) and not is_within(y, -2, N) and not is_within(y, -3, 0)
+            assert is_within(x, int(X.min()), int(X.max()) + 1)
+        labels[0] = -9  # after the one copy
+        assert all(is_within(y, -3, N - 3) for _, y in batches)
+        ((x, _),) = Batches(X, labels, N)
+        assert not is_within(x, -1000, 1000)  # what is not an integer is no index
+
+
+def test_integers_on_the_host_come_without_a_range():
+    before = len(tinygrad_opt.backend._ranges)
+    kept = list(Batches(X, Y, B))
+    assert len(tinygrad_opt.backend._ranges) == before and kept
 
 
 @pytest.mark.parametrize("shuffle", [True, False])

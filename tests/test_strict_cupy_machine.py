@@ -2,11 +2,9 @@
 how it takes the place of CuPy.
 """
 
-import contextlib
 import re
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -30,23 +28,6 @@ DOES_NOT_WAIT = [
     "cp.concatenate([x, x])", "cp.pad(x, 1)", "copy.deepcopy(x)", "len(x), x.shape", "x == None",
     "cp.clip(x, s, 4)", "cp.count_nonzero(x)", "cp.einsum('ij,kj->ik', x, x)", "x.argmax()",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def no_sync(cp):
-    """`no_sync()`, and the name that real CuPy has for it."""
-    import cupyx
-
-    if cp is strict_cupy.cupy:
-        return strict_cupy.no_sync
-
-    @contextlib.contextmanager
-    def quietly():
-        # It warns that it will be removed.
-        with warnings.catch_warnings(action="ignore"), cupyx.allow_synchronize(False):
-            yield
-
-    return quietly
 
 
 @pytest.mark.parametrize("code", WAITS)

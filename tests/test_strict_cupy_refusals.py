@@ -179,6 +179,7 @@ REFUSED = [
     ("x + x[:, :2]", ValueError, ""),
     ("x @ x", ValueError, ""),
     ("x.reshape(4)", ValueError, "cannot reshape array of size 6 into shape (4,)"),
+    ("cp.pad(x, ((1,), (2,)))", ValueError, "cannot reshape array of size 2 into shape (2,2)"),
     ("x.squeeze(0)", ValueError, "cannot select an axis to squeeze out"),
     ("x.sum(axis=2)", np.exceptions.AxisError, "axis 2 is out of bounds for array of dimension 2"),
     ("cp.add(x, x, out=x[:1])", ValueError, ""),

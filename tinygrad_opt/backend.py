@@ -7,6 +7,7 @@ the rest of the package writes `xp = array_module(x)`, and there is no other `if
 
 import os
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,28 @@ def host(x: Array) -> np.ndarray:
     return np.array(x) if array_module(x) is np else x.get()
 
 
+# ---- what the host knows of integers on the GPU --------------------------------------------------
+
+_ranges: dict[int, tuple[weakref.ref, int, int]] = {}
+
+
+def remember_range(x: Array, low: int, high: int) -> None:
+    """Note that the integers of `x`, an array on the GPU, lie in [low, high], as was seen on the
+    host: who uses them as labels or indices need not wait for the GPU to see it again.
+
+    It is forgotten with `x`, and says nothing of arrays made of it. Who writes others into `x`
+    afterwards answers for them: CuPy wraps an index that is out of range, without a word.
+    """
+    key = id(x)
+    _ranges[key] = weakref.ref(x, lambda _: _ranges.pop(key, None)), low, high
+
+
+def is_within(x: Array, low: int, high: int) -> bool:
+    """Whether the integers of `x` are known to lie in [low, high); False where nobody has said."""
+    known = _ranges.get(id(x))
+    return known is not None and known[0]() is x and low <= known[1] and known[2] < high
+
+
 # ---- what becomes the data of a Tensor -----------------------------------------------------------
 
 
@@ -182,23 +205,30 @@ _BITS: dict[Any, np.dtype] = {np.dtype("f4"): np.dtype("i4"), np.dtype("f8"): np
 
 def where(condition: Array, a: Any, b: Any) -> Array:
     """`xp.where`, without the branch an element that NumPy takes: on a ReLU's mask of 256 x 1024
-    the processor mispredicts half of them, and 970 µs become 100. The bits of a or b are masked
-    instead.
+    the processor mispredicts half of them, and 970 µs become 100. The bits of a and b, read as
+    integers, are multiplied by 0 or 1 instead, which is exact for an inf and a NaN too.
     """
     if type(condition) is not np.ndarray:
         return array_module(condition).where(condition, a, b)
-    if condition.size < 1024 or condition.dtype != bool:
+    bits = _BITS.get(a.dtype) if isinstance(a, np.ndarray) and condition.dtype == bool else None
+    if bits is None or condition.size < 1024:
         return np.where(condition, a, b)
-    bits = _BITS.get(getattr(a, "dtype", None))
-    if bits is None or not isinstance(a, np.ndarray):
-        return np.where(condition, a, b)
-    mask = np.negative(condition.view("int8")).astype(bits)  # all ones where true
+    factor = condition.astype(bits)
     if type(b) is int and b == 0:
-        return np.bitwise_and(a.view(bits), mask).view(a.dtype)
+        return (a.view(bits) * factor).view(a.dtype)
     if not isinstance(b, np.ndarray) or b.dtype != a.dtype:
         return np.where(condition, a, b)
     rest = b.view(bits)
-    return (((a.view(bits) ^ rest) & mask) ^ rest).view(a.dtype)
+    return ((a.view(bits) ^ rest) * factor ^ rest).view(a.dtype)
+
+
+def aligned_zeros(size: int, dtype: np.dtype, xp: Any) -> Array:
+    """Zeros that begin on 256 bytes, for wide loads: NumPy's begin on any 16."""
+    if xp is not np:
+        return xp.zeros(size, dtype)
+    room = np.zeros(size * dtype.itemsize + 255, np.uint8)
+    start = -room.ctypes.data % 256
+    return room[start : start + size * dtype.itemsize].view(dtype)
 
 
 def erf(x: Array) -> Array:

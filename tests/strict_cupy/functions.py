@@ -10,7 +10,7 @@ import strict_cupy
 from strict_cupy import device
 from strict_cupy.api import EINSUM_KEYWORDS
 from strict_cupy.arrays import elementwise, ndarray, supported, wrap
-from strict_cupy.imitation import unwrap
+from strict_cupy.imitation import imitate, unwrap
 
 # ---- onto the GPU --------------------------------------------------------------------------------
 
@@ -142,6 +142,17 @@ def matmul_like(product, a, b, out, **keywords):
 
 def _written(kind: type) -> str:
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def pad(array, pad_width, mode="constant", **kwargs):
+    """One width an axis, ((1,), (2,)), is not broadcast to pairs."""
+    widths = np.asarray(pad_width)
+    if widths.size > 2 or widths.shape == (2, 1):
+        widths.reshape(array.ndim, 2)
+    return _pad(array, widths.tolist(), mode, **kwargs)
+
+
+_pad = imitate("cupy", "pad", np.pad)
 
 
 def einsum(*operands, **kwargs):

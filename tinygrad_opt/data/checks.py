@@ -8,6 +8,8 @@ from tinygrad_opt import backend
 from tinygrad_opt.backend import Array
 from tinygrad_opt.tensor import Tensor
 
+Range = tuple[int, int] | None
+
 
 def whole(name: str, value: Any, least: int = 0) -> int:
     """`value` as an int. ValueError, naming `name`, unless it is an integer of at least `least`."""
@@ -46,6 +48,14 @@ def samples(name: str, data: Any) -> Array:
     _check_finite(name, rows)
     rows.flags.writeable = False
     return rows
+
+
+def integer_range(rows: np.ndarray) -> Range:
+    """The least and the greatest of integers on the host; None for numbers of another kind, and
+    where there are none."""
+    if rows.dtype.kind not in "iu" or not rows.size:
+        return None
+    return int(rows.min()), int(rows.max())
 
 
 def _check_finite(name: str, rows: Array) -> None:

@@ -44,7 +44,8 @@ def cross_entropy(logits, labels):
     Args:
         logits: (N, C) raw scores, before any softmax.
         labels: (N,) integers from 0 to C - 1 (an array, a list or a Tensor). Those on the host are
-            checked there, those on the GPU are waited for.
+            checked there. On the GPU, those of `Batches` were checked on the host, once for the
+            whole data set; others are waited for.
 
     Raises:
         IndexError: a label outside [0, C), naming its row.
@@ -77,6 +78,8 @@ def _labels(labels, n: int, classes: int):
         )
     if not labels.dtype.isnative:  # as IDX files have them
         labels = labels.astype(labels.dtype.newbyteorder("="))
+    if backend.is_within(labels, 0, classes):
+        return labels
     # Read as unsigned, a negative label is a huge one: one pass finds both kinds.
     if labels.view(f"u{labels.dtype.itemsize}").max() >= classes:
         bad = (labels < 0) | (labels >= classes)

@@ -168,11 +168,12 @@ def pad(x, pad_width, constant_values=0):
     """x with a border of `constant_values`; pad_width as NumPy's: n, (before, after), or one pair
     an axis."""
     try:
-        np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))
+        pairs = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))
     except ValueError as error:
         shape = np.shape(pad_width)
         raise ValueError(f"a pad_width of shape {shape} does not fit {x.ndim} axes") from error
-    return array_module(x).pad(x, pad_width, mode="constant", constant_values=constant_values)
+    # As pairs, for CuPy does not broadcast one width an axis, ((1,), (2,)).
+    return array_module(x).pad(x, pairs, mode="constant", constant_values=constant_values)
 
 
 def _pad_vjp(g, y, x, pad_width, constant_values=0):
@@ -326,7 +327,7 @@ def checked_indices(indices: Any, n: int, x: Any, op: str, low: int | None = Non
     low being -n unless given.
 
     CuPy wraps such an index silently. Indices that live on the host are checked there; those that
-    live on the GPU are waited for.
+    live on the GPU are waited for, unless their range is known (`Batches` has looked).
     """
     indices = raw_array(indices)
     if not backend.is_array(indices):
@@ -334,6 +335,8 @@ def checked_indices(indices: Any, n: int, x: Any, op: str, low: int | None = Non
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{op}: indices are integers, not {indices.dtype}")
     low = -n if low is None else low
+    if backend.is_within(indices, low, n):
+        return beside(x, indices)
     bad = (indices < low) | (indices >= n)
     if bad.any():
         first = backend.host(indices)[backend.host(bad)].flat[0]
