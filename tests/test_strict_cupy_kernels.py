@@ -67,6 +67,10 @@ KERNEL_REFUSES = [
     ("add(x, y, foo=1)", TypeError, "Wrong arguments {'foo': 1}"),
     ("cp.ElementwiseKernel('T x', 'T i', 'i = x')", ValueError, "Can not use 'i' as a parameter"),
     ("cp.ElementwiseKernel('T x', 'T y', 'y = x', '<lambda>')(x)", ValueError, "<lambda>"),
+    ("cp.ElementwiseKernel('T x', 'T y', 'y = x', 'k', option=())(x)", TypeError,
+     "got an unexpected keyword argument 'option'"),
+    ("cp.ElementwiseKernel('T x', 'T y', 'y = x', 'k', options=['-G'])(x)", TypeError,
+     "unhashable type: 'list'"),
 ]
 
 

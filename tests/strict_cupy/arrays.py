@@ -18,6 +18,7 @@ from strict_cupy.indexing import host_key
 SCALARS = frozenset({bool, int, float, complex, *(np.dtype(c).type for c in "?bBhHiIlLqQefdFD")})
 _DTYPES = frozenset("?bBhHiIlLqQefdFD")
 
+_NOT_SAID = object()
 _IMPLICIT = (
     "Implicit conversion to a NumPy array is not allowed. "
     "Please use `.get()` to construct a NumPy array explicitly."
@@ -211,7 +212,9 @@ class ndarray:
             return NotImplemented
         return space(*args, **kwargs)
 
-    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=_NOT_SAID, copy=None):
+        if dl_device is not _NOT_SAID:  # as NumPy does, which takes nothing over from a GPU
+            raise RuntimeError("Unsupported device in DLTensor.")
         asked = {"max_version": max_version, "copy": copy}
         return self._host.__dlpack__(**{k: v for k, v in asked.items() if v is not None})
 

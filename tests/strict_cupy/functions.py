@@ -65,7 +65,7 @@ def from_dlpack(array, *, device=None, copy=None):
             "CPU arrays cannot be directly imported to CuPy. "
             "Use `cupy.array(numpy.from_dlpack(input))` instead."
         )
-    return wrap(np.from_dlpack(array))
+    return wrap(array._host if type(array) is ndarray else np.from_dlpack(array))
 
 
 # ---- and back ------------------------------------------------------------------------------------

@@ -96,6 +96,9 @@ class ElementwiseKernel:
         self, in_params, out_params, operation, name="kernel", reduce_dims=True, preamble="",
         no_return=False, return_tuple=False, doc="", **options,
     ):  # fmt: skip
+        if wrong := options.keys() - {"options", "loop_prep", "after_loop"}:
+            raise TypeError(f"got an unexpected keyword argument {min(wrong)!r}")
+        hash(tuple(options.values()))  # a list of options is refused: kernels are kept by them
         if not name.isidentifier():
             raise ValueError(f"{name!r} is no name of a kernel in C")
         self.name, self.operation, self.preamble = name, operation, preamble

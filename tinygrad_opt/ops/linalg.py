@@ -115,6 +115,8 @@ def _explicit(subscripts: str, ndims: list[int]) -> str:
 @primitive
 def _einsum(subscripts, *operands):
     xp = array_module(operands[0])
+    if any(array_module(x) is not xp for x in operands):
+        raise TypeError("CuPy's einsum would copy the NumPy array to the GPU")
     return xp.einsum(subscripts, *operands, optimize=len(operands) > 1)
 
 
