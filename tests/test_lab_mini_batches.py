@@ -162,7 +162,7 @@ def test_a_smoothing_that_reaches_the_weights_fails(monkeypatch):
 
 
 @pytest.mark.parametrize("bad", [
-    {"classes": 1}, {"batch_size": 0}, {"batch_size": 7}, {"batch_size": 60}, {"each": 1},
+    {"classes": 3}, {"batch_size": 1}, {"batch_size": 7}, {"batch_size": 60}, {"each": 1},
     {"epochs": 1}, {"lr": 0.0}, {"lr": float("nan")}, {"seed": -1},
 ])  # fmt: skip
 def test_what_is_out_of_range_is_refused_by_its_name(bad):

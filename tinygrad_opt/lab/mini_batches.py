@@ -109,9 +109,9 @@ def mini_batches(
     """Compare random batches with class-balanced ones, and `accumulate` with `smooth`.
 
     Args:
-        classes: how many, 2 or more.
-        batch_size: samples a batch, a divisor of the classes and fewer than they are; as many
-            consecutive batches as hold the classes are a window.
+        classes: how many, 4 or more.
+        batch_size: samples a batch, 2 or more, a divisor of the classes and fewer than they are;
+            as many consecutive batches as hold the classes are a window.
         each: images a class, 2 or more.
         epochs: over which the noise of the gradient is measured, 2 or more.
         lr: the learning rate α of the softmax model, above 0.
@@ -120,8 +120,8 @@ def mini_batches(
     Raises:
         ValueError: a number out of its range.
     """
-    classes = whole("mini_batches: classes", classes, least=2)
-    batch_size = whole("mini_batches: batch_size", batch_size, least=1)
+    classes = whole("mini_batches: classes", classes, least=4)
+    batch_size = whole("mini_batches: batch_size", batch_size, least=2)
     each = whole("mini_batches: each", each, least=2)
     epochs = whole("mini_batches: epochs", epochs, least=2)
     seed = whole("mini_batches: seed", seed)

@@ -79,16 +79,19 @@ def _mosaic(ax: Any, found: Gradients, title: str) -> None:
             inks.append(ink)
     ax.add_collection(PolyCollection(cells, facecolors=inks, linewidths=0))
     word = "batch " if len(found.labels) <= 4 else ""
-    for batch, place in enumerate(np.linspace(0, across, len(found.labels) + 1)[:-1]):
-        ax.add_collection(PolyCollection([_box(place, down + 1, 1 - GAP, 1 - GAP)], linewidths=0,
-                                         facecolors=BATCHES[batch % len(BATCHES)]))  # fmt: skip
-        ax.text(place + 1.4, down + 1.5, f"{word}{batch + 1}", va="center", fontsize=8, color=INK)
+    below = ax.get_xaxis_transform()
+    for batch in range(len(found.labels)):
+        place = across * (batch / len(found.labels) + 0.02)
+        ax.scatter(place, -0.035, marker="s", s=40, color=BATCHES[batch % len(BATCHES)],
+                   linewidth=0, transform=below, clip_on=False)  # fmt: skip
+        ax.annotate(f"{word}{batch + 1}", (place, -0.035), (6, 0), xycoords=below, va="center",
+                    textcoords="offset points", fontsize=8, color=INK)  # fmt: skip
     missing = sum(not held for held in holders)
     several = sum(len(held) > 1 for held in holders)
     dressed(ax, title, f"{missing:,} missing, {several:,} more than once"
             if missing else "every class once")  # fmt: skip
     ax.set_aspect("equal", anchor="NW")
-    ax.set(xlim=(0, across), ylim=(down + 2, 0), xticks=[], yticks=[])
+    ax.set(xlim=(0, across), ylim=(down, 0), xticks=[], yticks=[])
     ax.spines[["left", "bottom"]].set_visible(False)
 
 
