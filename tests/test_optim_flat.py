@@ -96,6 +96,8 @@ def test_parameters_start_at_multiples_of_64_and_what_lies_between_stays_zero():
     optimizer = Adam(ws, lr=0.1, l2=0.1)
     (flat,) = optimizer._flat
     assert flat.offsets == [0, 64, 128, 256, 256]
+    for vector in (flat.w, flat.g, *flat.slots.values()):
+        assert vector.ctypes.data % 256 == 0
     for _ in range(3):
         for w in ws:
             w.grad = np.ones(w.shape, "float32")
@@ -106,3 +108,84 @@ def test_parameters_start_at_multiples_of_64_and_what_lies_between_stays_zero():
     for vector in (flat.w, flat.g, *flat.slots.values()):
         assert not vector[~used].any()
         assert vector[used].all()
+
+
+# ---- zero_grad() -----------------------------------------------------------
+
+
+def cleared(dtype="float32", optimizer=SGD, **hyper):
+    """Three weights with gradients of ones, just cleared by their optimizer."""
+    w = tg.Tensor(np.arange(3, dtype=dtype), requires_grad=True)
+    optimizer = optimizer([w], lr=0.1, **hyper)
+    w.sum().backward()
+    optimizer.zero_grad()
+    return w, optimizer
+
+
+READERS = {
+    "the attribute": lambda w, optimizer: w.grad,
+    "a deep copy": lambda w, optimizer: copy.deepcopy(w).grad,
+    "an edit in place": lambda w, optimizer: w.__setattr__("grad", w.grad) or w.grad,
+    "another optimizer": lambda w, optimizer: SGD([w], lr=0.1)._flat[0].g[:3],
+    "a step": lambda w, optimizer: optimizer.step() or optimizer._flat[0].g[:3],
+    "assigning None": lambda w, optimizer: w.__setattr__("grad", None) or w.grad,
+    "the model": lambda w, optimizer: moved(w).grad,
+}
+
+
+def moved(w):
+    """The weight in float64, when the optimizer has been forgotten."""
+    model = nn.Sequential(nn.Linear(1, 1))
+    model.layers[0].weight = w
+    w.owned = None
+    model.astype("float64")
+    return w
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_cleared_gradient_is_zeros_for_whoever_looks(reader):
+    assert not np.asarray(READERS[reader](*cleared())).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_after_zero_grad_the_first_backward_replaces_and_the_second_adds(dtype):
+    w, optimizer = cleared(dtype)
+    (3 * w).sum().backward()
+    np.testing.assert_array_equal(w.grad, np.full(3, 3, dtype))
+    (w * w).sum().backward()
+    np.testing.assert_array_equal(w.grad, 3 + 2 * np.arange(3, dtype=dtype))
+    assert np.shares_memory(w.grad, optimizer._flat[0].g)
+
+
+def test_what_is_put_into_a_cleared_gradient_by_hand_stays_there():
+    for by_hand in (lambda w: w.grad.__setitem__(0, 5.0), lambda w: setattr(w, "grad", [5, 0, 0])):
+        w, _optimizer = cleared()
+        by_hand(w)
+        np.testing.assert_array_equal(w.grad, [5, 0, 0])
+        w.sum().backward()
+        np.testing.assert_array_equal(w.grad, [6, 1, 1])
+
+
+def test_a_weight_that_the_loss_no_longer_reaches_has_the_gradient_zero_and_coasts():
+    v, w = (tg.Tensor(np.zeros(3, "float32"), requires_grad=True) for _ in range(2))
+    optimizer = Momentum([v, w], lr=1.0, mu=0.5)
+    (v + w).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    v.sum().backward()
+    optimizer.step()
+    np.testing.assert_array_equal(v.data, np.full(3, -2.5))
+    np.testing.assert_array_equal(w.data, np.full(3, -1.5))
+
+
+def test_a_backward_that_fails_leaves_a_cleared_gradient_zero():
+    @tg.primitive
+    def broken(x):
+        return x * 1.0
+
+    broken.defvjp(lambda g, y, x: 1 / 0)
+    w, _optimizer = cleared()
+    x = tg.Tensor(np.ones(3, "float32"), requires_grad=True)
+    with pytest.raises(ZeroDivisionError):
+        (broken(x) + 2 * w).sum().backward()
+    assert not w.grad.any()

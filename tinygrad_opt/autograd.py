@@ -315,11 +315,13 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
              for t in leaves]  # fmt: skip
     now = next_index()
     for t, first in zip(leaves, fresh):
-        if first is None:
-            t._grad += cotangents[t]
-        else:
+        if first is not None:
             t._grad = first
-        t.graded = now
+        elif t.cleared:
+            t._grad[...] = cotangents[t]
+        else:
+            t._grad += cotangents[t]
+        t.graded, t.cleared = now, False
     if not retain_graph:
         for t in order:
             if t.op is not None:

@@ -39,6 +39,8 @@ class Tensor:
             which the walk can go backward.
         written: when `.data` was last assigned, on the same clock (0: never).
         graded: when `.grad` last changed, by a `backward()` or an assignment (0: never).
+        cleared: whether an optimizer's `zero_grad()` has cleared `.grad`. The zeros are not written
+            until somebody looks: most often nobody does before `backward()` writes over them.
         origin: what the anomaly mode noted of its making, else None.
         owned: None, or a weak reference to the flat vector of an optimizer that the arrays are
             views into.
@@ -54,7 +56,7 @@ class Tensor:
     owned: Any
 
     __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "kwargs", "index", "written",
-                 "graded", "origin", "owned")  # fmt: skip
+                 "graded", "cleared", "origin", "owned")  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
         if isinstance(data, Tensor):
@@ -66,11 +68,11 @@ class Tensor:
         self._data = backend.asarray(data, dtype)
         if requires_grad:
             check_differentiable(self._data)
-        self._grad: Array | None = None
+        self._grad: Array = None
         self._requires_grad = bool(requires_grad)
         self.op, self.inputs, self.kwargs = None, (), {}
         self.index, self.written, self.graded = next_index(), 0, 0
-        self.origin, self.owned = None, None
+        self.cleared, self.origin, self.owned = False, None, None
 
     def __init_subclass__(cls):
         raise TypeError("Tensor cannot be subclassed: write functions on tensors, or an nn.Module")
@@ -93,6 +95,9 @@ class Tensor:
 
     @property
     def grad(self) -> Array | None:
+        if self.cleared:
+            self._grad[...] = 0
+            self.cleared = False
         return self._grad
 
     @grad.setter
@@ -110,7 +115,7 @@ class Tensor:
             self._grad[...] = value
         else:
             self._grad = array_module(value).array(value)
-        self.graded = next_index()
+        self.graded, self.cleared = next_index(), False
 
     @property
     def requires_grad(self) -> bool:
@@ -244,7 +249,7 @@ class Tensor:
                 f"{self.op.__name__}: detach() it first"
             )
         xp = array_module(self._data)
-        grad = None if self._grad is None else xp.array(self._grad)
+        grad = None if self._grad is None else xp.array(self.grad)
         return _leaf, (xp.array(self._data), self.requires_grad, grad)
 
     def __repr__(self) -> str:
@@ -293,7 +298,8 @@ def make_node(data: Array, requires_grad: bool = False, op: Any = None, inputs: 
     t = Tensor.__new__(Tensor)
     t._data, t._grad, t._requires_grad = data, None, requires_grad
     t.op, t.inputs, t.kwargs = op, inputs, kwargs
-    t.index, t.written, t.graded, t.origin, t.owned = next_index(), 0, 0, None, None
+    t.index, t.written, t.graded, t.cleared = next_index(), 0, 0, False
+    t.origin = t.owned = None
     return t
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.backend import Array, array_module, name_of
+from tinygrad_opt.backend import Array, aligned_zeros, array_module, name_of
 from tinygrad_opt.tensor import Tensor, next_index
 
 ALIGN = 64  # elements: each parameter starts on 256 bytes, as a GPU likes it for wide loads
@@ -40,7 +40,7 @@ class FlatVector:
             end += math.ceil(t.size / ALIGN) * ALIGN
         self.size = end
         xp = array_module(first)
-        self.w, self.g = xp.zeros(end, self.dtype), xp.zeros(end, self.dtype)
+        self.w, self.g = (aligned_zeros(end, self.dtype, xp) for _ in "wg")
         self.slots: dict[str, Array] = {}
         self.loose: list[dict[str, Array]] = [{} for _ in tensors]
         self._scratch: Array = None
@@ -57,7 +57,8 @@ class FlatVector:
 
     def add_slot(self, name: str, value: float = 0.0) -> None:
         """A new vector beside w, with `value` wherever there is a weight."""
-        vector = self.slots[name] = array_module(self.w).zeros(self.size, self.dtype)
+        vector = aligned_zeros(self.size, self.dtype, array_module(self.w))
+        self.slots[name] = vector
         if value:
             for n in range(len(self.tensors)):
                 self.view(vector, n)[...] = value
@@ -89,7 +90,8 @@ class FlatVector:
         return self._scratch
 
     def gather(self) -> None:
-        """Make every parameter a view into w and g, whoever has moved it since.
+        """Make every parameter a view into w and g, whoever has moved it since, and g as it reads:
+        0 where it was cleared.
 
         A second optimizer on the same parameters takes them into its own vector; when this one
         steps again, it takes them back, with the values they have by then.
@@ -100,8 +102,9 @@ class FlatVector:
                 data[...] = t._data
                 t._data = data
             t.owned = self._self
-            if t._grad is not grad:
-                grad[...] = 0 if t._grad is None else t._grad
+            now = t.grad
+            if now is not grad:
+                grad[...] = 0 if now is None else now
                 t._grad = grad
 
     def _check_unchanged(self, t: Tensor, data: Array) -> None:
@@ -114,6 +117,12 @@ class FlatVector:
                 f"a parameter was {then} when this optimizer was made and is {now} now: make a new "
                 "optimizer after model.to() or model.astype()"
             )
+
+    def clear(self) -> None:
+        """Make every gradient 0: as they read, for the zeros are written when somebody looks."""
+        self.gather()
+        for t in self.tensors:
+            t.cleared = True
 
     def stamp(self) -> None:
         """Note that every parameter was written, so that a graph built before is not walked

@@ -317,10 +317,10 @@ class Optimizer:
         return rule, {name: known[name] for name in rule.scalars}
 
     def zero_grad(self) -> None:
-        """Fill every gradient with zeros, for the next `backward()` to add to."""
+        """Make every gradient 0. The zeros are written when somebody reads `.grad`; an array that
+        was taken from there before shows them only then."""
         for flat in self._flat:
-            flat.gather()
-            flat.g.fill(0)
+            flat.clear()
         self._stepped = 0
 
     def compile(self) -> "Optimizer":
