@@ -27,7 +27,7 @@ PIP := $(PY) -m pip --quiet --quiet --no-input --disable-pip-version-check
 INSTALL := $(PIP) install --constraint .ci/constraints.txt
 PINS := pyproject.toml tinygrad_opt/__init__.py .ci/constraints.txt
 
-.PHONY: help demo test lint bench clean FORCE
+.PHONY: help demo test lint bench gpu clean FORCE
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo "make test    run the tests; ARGS=\"-k nesterov\" narrows them"
 	@echo "make lint    check style (ruff) and types (mypy)"
 	@echo "make bench   measure the speed of the optimizers on this machine"
+	@echo "make gpu     test and measure on an NVIDIA GPU; installs nothing (docs/gpu.md)"
 	@echo "make clean   remove $(VENV), the caches and what the demo wrote"
 	@echo
 	@echo "Another Python: make test PYTHON=/path/to/python3.12"
@@ -61,8 +62,14 @@ lint:
 bench:
 	@$(PY) tests/benchmarks/run.py $(ARGS)
 
+# Nothing is installed: a GPU machine has its CuPy and PyTorch, and perhaps no network. So this uses
+# the Python that it is given, or python3, and leaves $(VENV) alone.
+gpu:
+	@PYTHONPATH="$$PWD$${PYTHONPATH:+:$$PYTHONPATH}" \
+	    "$(or $(PYTHON),python3)" tests/benchmarks/gpu_run.py $(ARGS)
+
 clean:
-	rm -rf "$(VENV)" race build dist ./*.egg-info mutants
+	rm -rf "$(VENV)" race gpu build dist ./*.egg-info mutants
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
