@@ -330,6 +330,15 @@ VECTORS: dict[str, tuple[str, ...]] = {
     "Lookahead around SGD": ("slow weights",),
 }
 
+# And what is held for a while only: the weights to come back to, where a gradient is taken or a
+# loss measured elsewhere; and the copy of g that transforms change.
+FOR_A_WHILE: dict[str, int] = {
+    "Nesterov, while it looks ahead": 1,
+    "SAM, while it stands uphill": 1,
+    "ScheduleFree, after eval()": 1,
+    "any with transforms, from the first step on": 1,
+}
+
 
 def adafactor_vectors(rows: int, columns: int) -> float:
     """(n + m) / (n m): what Adafactor keeps of a matrix, a mean square a row and a column, as a
@@ -346,3 +355,9 @@ def lbfgs_vectors(pairs: int) -> int:
 def held_bytes(vectors: float, weights: int, itemsize: int = 4) -> float:
     """Bytes of so many vectors of `weights` numbers; a float32 has 4."""
     return vectors * weights * itemsize
+
+
+def rewritten_vectors(vectors: float) -> float:
+    """1 + vectors: what a step makes anew that is computed for all tensors before any is written,
+    so that an error leaves all as they were: the weights and all that is remembered."""
+    return 1 + vectors
