@@ -127,8 +127,8 @@ def limits(
             that differ in μ, β or ε; a start of another length.
         TypeError: a loss that is not a Tensor of one element.
         FloatingPointError: a loss or a product that is NaN or infinite.
-        RuntimeError: SciPy, the extra [lab], is not installed and there are more than 32 weights;
-            or the method does not settle to this accuracy.
+        ImportError: SciPy, the extra [lab], is not installed and there are more than 32 weights.
+        RuntimeError: the method of Lanczos does not settle to this accuracy.
     """
     tensors = [t for group in optimizer.groups for t in group["params"]]
     if isinstance(model, Module) and not set(tensors) & set(model.parameters()):
@@ -172,7 +172,13 @@ def _as_theory_sees(optimizer: Optimizer) -> tuple[str, float, np.ndarray, np.nd
     """Its method of `theory.LIMITS`, its μ, and for each weight its learning rate and l2."""
     name = type(optimizer).__name__
     adaptive = type(optimizer) in (Adam, RMSProp)
-    method = "" if adaptive else theory.method_of(optimizer)
+    if adaptive:
+        method = "heavy ball, ema" if type(optimizer) is Adam else "heavy ball"
+    else:
+        try:
+            method = theory.method_of(optimizer)
+        except ValueError as error:
+            raise ValueError(f"limits: {error}, and for Adam and RMSProp as they are") from None
     if optimizer.transforms:
         raise ValueError(
             f"limits: this {name} has transforms, {optimizer.transforms}: what they make of a "
@@ -185,10 +191,7 @@ def _as_theory_sees(optimizer: Optimizer) -> tuple[str, float, np.ndarray, np.nd
                 f"limits: the groups of this {name} have different {key} ({sorted(found)}), and so "
                 "no limit in common: measure each with an optimizer of its own"
             )
-    mu = groups[0].get("mu", 0.0)
-    if adaptive:
-        mu = groups[0].get("beta1", mu)
-        method = "heavy ball, ema" if type(optimizer) is Adam else "heavy ball"
+    mu = groups[0].get("beta1" if type(optimizer) is Adam else "mu", 0.0)
     sizes = [sum(t.size for t in group["params"]) for group in optimizer.groups]
     rates, l2 = (np.repeat([group[key] for group in groups], sizes) for key in ("lr", "l2"))
     return method, mu, rates * _divided(optimizer) if adaptive else rates, l2
@@ -287,7 +290,7 @@ def _largest(
     try:
         from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
     except ImportError as error:
-        raise RuntimeError(
+        raise ImportError(
             f'limits: more than {DENSE} weights take SciPy: pip install "tinygrad-opt[lab]"'
         ) from error
     first = np.random.default_rng(0).standard_normal(size) / math.sqrt(size)
