@@ -1,0 +1,267 @@
+"""The learning rate decides whether a loss falls, dangles or grows, and the curvature decides where
+one becomes the other.
+
+The weights change by Δw = -αg. On a bowl ½ λ w² that changes the loss by -α g² (1 - αλ/2): it falls
+below α = 2/λ, stays where it is for ever at 2/λ, and grows above. No learning rate at all is α = 1,
+which is 2/λ for every bowl of curvature 2. With a velocity the limit is another one; here it is
+found by running, and compared.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinygrad_opt.backend import manual_seed
+from tinygrad_opt.data.checks import whole
+from tinygrad_opt.lab import theory
+from tinygrad_opt.lab.claims import Claim, Experiment, Finding
+from tinygrad_opt.lab.limits import limits
+from tinygrad_opt.nn import Linear
+from tinygrad_opt.ops.loss import mse_loss
+from tinygrad_opt.optim import SGD, Momentum, Nesterov, Optimizer
+from tinygrad_opt.tensor import Tensor
+
+STEPS = 400  # of a run: what is not at its limit has died out by then, to 1e-7 of what is
+APART = 100  # steps between the two moves that are compared
+SAME = 1e-4  # a ratio of them this near to 1 is dangling
+ARRIVED = 1e-10  # moves this small, as a share of the longest, are rounding
+FACTORS = (0.99, 1.0, 1.01)
+FATES = ("converges", "dangles", "diverges")
+
+METHODS: dict[str, Callable[..., Optimizer]] = {
+    "gradient descent": lambda w, lr, mu: SGD(w, lr),
+    "heavy ball": lambda w, lr, mu: Momentum(w, lr, mu),
+    "heavy ball, ema": lambda w, lr, mu: Momentum(w, lr, mu, form="ema"),
+    "Nesterov": lambda w, lr, mu: Nesterov(w, lr, mu),
+}
+
+
+@dataclass
+class Path:
+    """Gradient descent down a bowl.
+
+    Attributes:
+        lr: α.
+        w: float64 (steps + 1,), where the weight is, the start first.
+        loss: float64 (steps + 1,), the loss there.
+    """
+
+    lr: float
+    w: np.ndarray
+    loss: np.ndarray
+
+
+@dataclass
+class Edge:
+    """Where a method stops converging on a problem.
+
+    Attributes:
+        method: of `theory.LIMITS`.
+        optimizer: the name under which figures colour it.
+        problem: "quadratic" or "linear model".
+        mu: μ, 0 for gradient descent.
+        sharpness: the largest curvature of the problem.
+        predicted: the limit of α from theory.
+        measured: the largest α at which a run did not grow, by bisection.
+        moves: by the share of `predicted` that α is (`FACTORS`), float64 (steps,): how far the
+            weights moved in each step of the run at that α.
+    """
+
+    method: str
+    optimizer: str
+    problem: str
+    mu: float
+    sharpness: float
+    predicted: float
+    measured: float
+    moves: dict[float, np.ndarray]
+
+    @property
+    def name(self) -> str:
+        """The method with its μ, for a reader."""
+        return f"{self.method}, μ={self.mu:g}" if self.mu else self.method
+
+    @property
+    def fates(self) -> list[str]:
+        """What became of each run of `moves`."""
+        return [fate(moves) for moves in self.moves.values()]
+
+
+@dataclass
+class LearningRate(Finding):
+    """`paths`: one weight on the bowl of curvature 2, at several α, 1 among them; `edges`: a method
+    on a problem each."""
+
+    paths: list[Path]
+    edges: list[Edge]
+
+
+def learning_rate(
+    rates: Sequence[float] = (0.3, 1.0, 1.05), mu: float = 0.9, steps: int = 1000, seed: int = 0
+) -> LearningRate:
+    """Walk down a bowl with and without a learning rate, and find the largest stable one of
+    gradient descent, of momentum in two forms and of Nesterov's method, on a bowl and a linear
+    model.
+
+    Args:
+        rates: α of the paths down the bowl of curvature 2, in (0, 100]; 1 is always among them.
+        mu: the momentum μ of the three that have one, in (0, 1); above 0.9 a run needs more steps
+            than it gets.
+        steps: of the run at α = 1, 2 or more.
+        seed: of the starting points and of the data of the linear model.
+
+    Raises:
+        ValueError: a number out of its range.
+    """
+    steps = whole("learning_rate: steps", steps, least=2)
+    seed = whole("learning_rate: seed", seed)
+    if not all(0 < rate <= 100 for rate in rates):
+        raise ValueError(f"learning_rate: rates are above 0, at most 100, not {list(rates)}")
+    if not 0 < mu <= 0.9:
+        raise ValueError(f"learning_rate: mu is above 0 and at most 0.9, not {mu!r}")
+    paths = [_path(rate, steps if rate == 1 else 10) for rate in sorted({*rates, 1.0})]
+    edges = [
+        _edge(method, problem, make, mu if method != "gradient descent" else 0.0, seed)
+        for problem, make in (("quadratic", _quadratic), ("linear model", _linear_model))
+        for method in METHODS
+    ]
+    return LearningRate(_claims(paths, edges), paths, edges)
+
+
+# ---- runs ----------------------------------------------------------------------------------------
+
+
+def _path(lr: float, steps: int) -> Path:
+    """Gradient descent on w², whose curvature is 2, from w = 1."""
+    w = Tensor(np.ones(1), requires_grad=True)
+    optimizer = SGD([("w", w)], lr)
+    places, losses = np.empty(steps + 1), np.empty(steps + 1)
+    for t in range(steps + 1):
+        optimizer.zero_grad()
+        loss = (w * w).sum()
+        loss.backward()
+        places[t], losses[t] = w.item(), loss.item()
+        optimizer.step()
+    return Path(lr, places, losses)
+
+
+Problem = tuple[list[Tensor], Callable[[], Tensor]]  # fresh weights, and the loss of all the data
+
+
+def _quadratic(seed: int) -> Problem:
+    """Curvatures ½, 1 and 2, one a weight."""
+    w = Tensor(np.random.default_rng(seed).standard_normal(3), requires_grad=True)
+    curvatures = np.array([0.5, 1.0, 2.0])
+    return [w], lambda: 0.5 * (curvatures * w * w).sum()
+
+
+def _linear_model(seed: int) -> Problem:
+    """Least squares: a line through 200 noisy points of four features, in units of their own."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((200, 4)) * [2.0, 1.0, 1.0, 0.5]
+    y = x @ rng.standard_normal((4, 1)) + 0.1 * rng.standard_normal((200, 1))
+    manual_seed(seed)
+    model = Linear(4, 1).astype("float64")
+    return model.parameters(), lambda: mse_loss(model(x), y)
+
+
+def moves_of(optimizer: Optimizer, loss: Callable[[], Tensor], steps: int = STEPS) -> np.ndarray:
+    """How far all the weights moved in each step: float64 (steps,), inf once they overflow."""
+    tensors = [t for group in optimizer.groups for t in group["params"]]
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        return value
+
+    moves = np.full(steps, np.inf)
+    places = np.concatenate([t.data.ravel() for t in tensors])
+    with np.errstate(all="ignore"):  # a divergence is a result here
+        for t in range(steps):
+            try:
+                optimizer.step(closure)
+            except FloatingPointError:
+                break
+            before, places = places, np.concatenate([t.data.ravel() for t in tensors])
+            moves[t] = np.linalg.norm(places - before)
+    return moves
+
+
+def fate(moves: np.ndarray) -> str:
+    """One of `FATES`, by how the last move compares with one of some steps before."""
+    if not np.isfinite(moves[-1]):
+        return "diverges"
+    if moves[-1] <= ARRIVED * moves.max():
+        return "converges"
+    ratio = moves[-1] / moves[-1 - APART]
+    if abs(ratio - 1) < SAME:
+        return "dangles"
+    return "diverges" if ratio > 1 else "converges"
+
+
+def largest_stable(grows: Callable[[float], bool], within: float = 1e-5) -> float:
+    """The α above which runs grow, to a share `within` of it, by doubling and then by bisection."""
+    high = 0.01
+    while not grows(high):
+        high *= 2
+    low = high / 2 if high > 0.01 else 0.0
+    while high - low > within * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if grows(middle) else (middle, high)
+    return (low + high) / 2
+
+
+def _edge(method: str, problem: str, make: Callable[[int], Problem], mu: float, seed: int) -> Edge:
+    def moves(lr: float) -> np.ndarray:
+        weights, loss = make(seed)
+        return moves_of(METHODS[method](weights, lr, mu), loss)
+
+    weights, loss = make(seed)
+    found = limits(None, loss, METHODS[method](weights, 1.0, mu))
+    kept = {factor: moves(factor * found.max_lr) for factor in FACTORS}
+    colours = {"gradient descent": "SGD", "Nesterov": f"Nesterov μ={mu:g}"}
+    measured = largest_stable(lambda lr: fate(moves(lr)) == "diverges")
+    return Edge(method, colours.get(method, f"Momentum μ={mu:g}"), problem, mu, found.sharpness,
+                found.max_lr, measured, kept)  # fmt: skip
+
+
+# ---- claims --------------------------------------------------------------------------------------
+
+
+def _claims(paths: Sequence[Path], edges: Sequence[Edge]) -> list[Claim]:
+    claims = [
+        Claim(f"ΔL of the first step from L = 1, curvature 2, α = {path.lr:g}",
+              theory.loss_change(path.lr, 2.0, gradient=2 * path.w[0]),
+              path.loss[1] - path.loss[0], within=1e-12, relative=False)
+        for path in paths
+    ]  # fmt: skip
+    (dangling,) = (path for path in paths if path.lr == 1)
+    steps = len(dangling.loss) - 1
+    change = theory.loss_change(1.0, 2.0, gradient=2 * dangling.w[0])
+    claims += [
+        Claim(f"the loss after {steps:,} steps without a learning rate (α = 1), curvature 2",
+              dangling.loss[0] + steps * change, dangling.loss[-1]),
+        Claim("places that the weight has been at meanwhile, there and back",
+              2, len(set(dangling.w))),
+    ]  # fmt: skip
+    for edge in edges:
+        claims += [
+            Claim(f"at 0.99, 1, 1.01 of its limit, {edge.name}, {edge.problem}", ", ".join(FATES),
+                  ", ".join(edge.fates)),
+            Claim(f"largest stable α, {edge.name}, {edge.problem}", edge.predicted, edge.measured,
+                  within=0.001),
+        ]  # fmt: skip
+    return claims
+
+
+EXPERIMENT = Experiment(
+    key="learning-rate",
+    title="The learning rate: falling, dangling, diverging",
+    note="Relationship between Loss and Wieght changes. "
+    "Not using Learning Rate means dangling of Loss function.",
+    formula="Δw = -α g, ΔL = -α g² (1 - α λ / 2); stable up to α λ = 2, with a velocity up to "
+    "2 (1 + μ), as a mean 2 (1 + μ) / (1 - μ), Nesterov 2 (1 + μ) / (1 + 2μ)",
+    run=learning_rate,
+)
