@@ -9,6 +9,8 @@ import torch
 import tinygrad_opt as tg
 from tinygrad_opt import Tensor
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
+
 rng = np.random.default_rng(11)
 
 
@@ -61,6 +63,7 @@ def test_an_op_keeps_its_name_and_docstring():
     assert "op=area" in repr(_area(leaf(2), 3.0))
 
 
+@everywhere
 def test_a_vjp_runs_only_for_the_arguments_that_need_it():
     calls = []
 
@@ -155,6 +158,7 @@ def test_a_vjp_need_not_undo_broadcasting():
     np.testing.assert_allclose(b.grad, g.sum(axis=0))
 
 
+@everywhere
 def test_an_op_with_any_number_of_arguments_has_one_vjp_for_all():
     @tg.primitive
     def total(*arrays):
@@ -183,6 +187,7 @@ def test_a_wrong_vjp_is_named_with_what_it_gave(cube, vjp, said):
     assert x.grad is None
 
 
+@everywhere
 @pytest.mark.parametrize("result", [1.5, (np.ones(2), np.ones(2)), None])
 def test_an_op_that_does_not_give_an_array_is_named(result):
     @tg.primitive
@@ -209,6 +214,7 @@ class NumberedIndex(Numbered, IndexError):
     pass
 
 
+@everywhere
 @pytest.mark.parametrize(
     ("error", "kind", "text"),
     [
@@ -266,6 +272,7 @@ def test_the_argument_named_is_the_failing_one_also_where_a_tensor_is_given_twic
         total(x, x, x).sum().backward()
 
 
+@everywhere
 def test_a_result_of_integers_or_bools_is_not_recorded():
     x = leaf([1.5, 2.5])
 
@@ -279,6 +286,7 @@ def test_a_result_of_integers_or_bools_is_not_recorded():
     assert x.astype("float32").requires_grad
 
 
+@everywhere
 def test_only_the_documented_inputs_are_recorded_never_a_constant_s_gradient():
     x, c = leaf([1, 2]), Tensor([5.0, 6.0], dtype="float64")
     y = (x * c + c).sum()
@@ -299,6 +307,7 @@ def test_backward_weighs_the_elements_of_the_result_by_the_cotangent(backend):
         assert backend.host(x.grad).tolist() == [6, 20]
 
 
+@everywhere
 def test_a_derivative_that_fails_leaves_gradients_and_graph_as_they_were(cube):
     x, z = leaf([1.0, 2.0]), leaf([3.0, 4.0])
     y = (cube(x) * z).sum()
@@ -318,6 +327,7 @@ def test_a_cotangent_of_another_precision_is_cast_to_that_of_the_result():
     assert (x.grad.dtype, x.grad.tolist()) == ("float32", [6, 20])
 
 
+@everywhere
 def test_a_backward_that_runs_out_of_memory_changes_no_gradient(monkeypatch):
     """The first gradient of z needs memory; to that of x, which comes first, it is added."""
     z, x = leaf([3.0, 4.0]), leaf([1.0, 2.0])
@@ -340,6 +350,7 @@ def test_a_backward_that_runs_out_of_memory_changes_no_gradient(monkeypatch):
     assert (x.grad.tolist(), z.grad.tolist()) == ([13, 14], [1, 2])
 
 
+@everywhere
 def test_gradients_of_several_backwards_add_up():
     x = leaf([1, 2])
     for _ in range(3):
@@ -347,6 +358,7 @@ def test_gradients_of_several_backwards_add_up():
     assert x.grad.tolist() == [6, 12]
 
 
+@everywhere
 def test_a_single_element_of_any_shape_needs_no_cotangent():
     x = leaf([[3.0]])
     (x * x).backward()
@@ -367,6 +379,7 @@ def test_a_random_network_has_the_gradients_that_torch_finds():
         np.testing.assert_allclose(x.grad, wanted.numpy(), rtol=1e-11, atol=1e-12)
 
 
+@everywhere
 def test_a_graph_can_be_walked_again_only_when_retained():
     x = leaf([1, 2])
     y = (x * x).sum()
@@ -380,6 +393,7 @@ def test_a_graph_can_be_walked_again_only_when_retained():
     assert x.grad.tolist() == [4, 8]
 
 
+@everywhere
 def test_grad_keeps_the_graph_and_touches_no_leaf():
     x = leaf([1, 2])
     y = (x * x).sum()
@@ -404,6 +418,7 @@ def test_grad_gives_one_array_for_one_tensor_and_a_list_for_a_list(backend):
     assert type(tg.grad(y, x, create_graph=True)) is Tensor
 
 
+@everywhere
 def test_grad_of_an_inner_tensor_is_its_whole_cotangent_and_does_not_stop_the_walk():
     x = leaf([1.0, 2.0])
     h = x * 3
@@ -414,6 +429,7 @@ def test_grad_of_an_inner_tensor_is_its_whole_cotangent_and_does_not_stop_the_wa
     assert tg.grad(y, y) == 1
 
 
+@everywhere
 def test_grad_with_respect_to_what_was_not_used_is_zero():
     x, other = leaf([1.0, 2.0]), leaf([[3.0]], "float32")
     for create_graph in (False, True):
@@ -422,6 +438,7 @@ def test_grad_with_respect_to_what_was_not_used_is_zero():
         assert g.tolist() == [[0]]
 
 
+@everywhere
 def test_the_same_tensor_may_be_asked_for_twice_and_the_answers_are_apart():
     x = leaf([1.0, 2.0])
     a, b = tg.grad((x * x).sum(), [x, x])
@@ -429,6 +446,7 @@ def test_the_same_tensor_may_be_asked_for_twice_and_the_answers_are_apart():
     assert b.tolist() == [2, 4]
 
 
+@everywhere
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_two_gradients_of_one_sum_are_two_arrays(create_graph):
     """a + b hands the same cotangent to both."""
@@ -455,6 +473,7 @@ def test_second_derivatives_match_torch():
         np.testing.assert_allclose(found, right.numpy(), rtol=1e-10)
 
 
+@everywhere
 def test_a_recorded_gradient_can_be_a_term_of_the_loss():
     """A gradient penalty, walked with backward()."""
     x, w = leaf([1.0, 2.0]), leaf([3.0, 4.0])
@@ -464,6 +483,7 @@ def test_a_recorded_gradient_can_be_a_term_of_the_loss():
     assert x.grad.tolist() == [72, 256]
 
 
+@everywhere
 def test_a_cotangent_tensor_with_create_graph_is_differentiated_through():
     """The double-backward trick: a Jacobian times a vector from two walks."""
     x, u = leaf([1.0, 2.0]), leaf([1.0, 1.0])
@@ -472,6 +492,7 @@ def test_a_cotangent_tensor_with_create_graph_is_differentiated_through():
     assert jvp.tolist() == [15, 84]
 
 
+@everywhere
 def test_a_gradient_with_create_graph_is_recorded_under_no_grad_too_and_the_mode_comes_back(cube):
     x = leaf([1.0, 2.0])
     y = cube(x).sum()
@@ -493,6 +514,7 @@ def test_a_recorded_gradient_does_not_change_with_the_array_that_was_its_cotange
     assert tg.grad(first.sum(), x).tolist() == [6, 120]
 
 
+@everywhere
 def test_the_gradient_of_a_linear_function_is_constant_and_its_own_gradient_zero():
     x = leaf([1.0, 2.0])
     g = tg.grad((3 * x).sum(), x, create_graph=True)
@@ -547,6 +569,7 @@ def test_hvp_refuses_one_tensor_twice_for_its_two_blocks_would_be_mixed_up():
         tg.hvp(lambda a, b: (a * a * b).sum(), [x, x], [[1.0, 0.0], [0.0, 1.0]])
 
 
+@everywhere
 def test_the_hessian_of_a_linear_function_is_zero():
     (h,) = tg.hvp(lambda x: (3 * x).sum(), [leaf([1.0, 2.0])], [[1.0, 1.0]])
     assert h.tolist() == [0, 0]
@@ -602,6 +625,7 @@ def test_no_grad_refuses_to_decorate_what_runs_after_the_call_has_returned():
                 mode()(f)
 
 
+@everywhere
 def test_a_backward_under_no_grad_walks_what_was_recorded_outside():
     x = leaf([1.0, 2.0])
     y = (x * x).sum()

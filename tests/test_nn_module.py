@@ -11,6 +11,8 @@ import torch
 import tinygrad_opt as tg
 from tinygrad_opt import nn
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
+
 
 def parameter(*shape, value=1.0):
     return tg.Tensor(np.full(shape, value, np.float32), requires_grad=True)
@@ -213,6 +215,7 @@ def test_calling_a_module_calls_its_forward_with_all_arguments():
         nn.Module()(3)
 
 
+@everywhere
 def test_a_model_can_be_copied_and_pickled_and_stays_tied():
     net = Net()
     net.tied = net.scale
@@ -295,6 +298,7 @@ def test_tensors_and_arrays_of_other_libraries_load_too(backend):
         module.weight.data *= 0
 
 
+@everywhere
 def test_loading_lists_every_problem_at_once_and_changes_nothing():
     net = Net()
     before = net.state_dict()
@@ -335,6 +339,7 @@ def test_one_problem_is_not_called_problems():
         nn.Linear(2, 2).load_state_dict([])
 
 
+@everywhere
 def test_tied_weights_load_from_one_name_and_conflicting_values_are_refused():
     module = nn.Module()
     module.a = module.b = parameter(2)
@@ -359,6 +364,7 @@ def test_loading_writes_through_the_views_of_an_optimizer():
     assert all(np.shares_memory(t.data, flat) for t in net.parameters())
 
 
+@everywhere
 def test_a_graph_from_before_the_loading_is_not_walked_with_the_new_weights():
     net = nn.Linear(2, 2)
     loss = (net([[1.0, 2.0]]) ** 2).sum()

@@ -12,6 +12,8 @@ import torch
 import tinygrad_opt as tg
 from tinygrad_opt.optim import SGD, Momentum, blocked, compiled
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
+
 MAKERS = {
     "sgd": lambda p, **kw: SGD(p, lr=0.1, **kw),
     "classical": lambda p, **kw: Momentum(p, lr=0.1, mu=0.9, **kw),
@@ -84,6 +86,7 @@ def trajectory(optimizer, w, lrs):
     return np.array(points)
 
 
+@everywhere
 def test_classical_and_torch_momentum_agree_at_a_constant_rate_and_part_when_it_changes():
     def run(form, lrs):
         w = parameter()
@@ -103,6 +106,7 @@ def test_classical_and_torch_momentum_agree_at_a_constant_rate_and_part_when_it_
     assert np.abs(classical[n] - torch_form[n]).max() > 1e-3
 
 
+@everywhere
 def test_averaged_momentum_is_torch_momentum_at_a_rate_smaller_by_one_minus_mu():
     w1, w2 = parameter(), parameter()
     descend(Momentum([w1], lr=0.1, mu=0.9, form="ema"), w1, steps=50)
@@ -110,6 +114,7 @@ def test_averaged_momentum_is_torch_momentum_at_a_rate_smaller_by_one_minus_mu()
     np.testing.assert_allclose(w1.numpy(), w2.numpy(), atol=1e-13)
 
 
+@everywhere
 def test_momentum_follows_the_closed_form_on_a_quadratic():
     curvature, lr, mu = 2.0, 0.1, 0.8
     w = tg.Tensor(np.array([1.0]), requires_grad=True)
@@ -184,6 +189,7 @@ def test_parameters_and_gradients_are_views_into_one_vector_each_at_a_multiple_o
         assert not w.grad.any()
 
 
+@everywhere
 def test_a_gradient_that_was_there_before_the_optimizer_is_kept():
     w = parameter()
     (w * 3.0).sum().backward()
@@ -205,6 +211,7 @@ def test_assigning_data_and_grad_writes_through_to_the_vectors():
     assert not w.grad.any()
 
 
+@everywhere
 def test_two_optimizers_on_the_same_parameters_take_turns_without_loss():
     w, alone = parameter(), parameter().numpy()
     first, second = SGD([w], lr=0.1), Momentum([w], lr=0.2, mu=0.5)
@@ -223,6 +230,7 @@ def test_two_optimizers_on_the_same_parameters_take_turns_without_loss():
         np.testing.assert_allclose(w.numpy(), alone, atol=1e-14)
 
 
+@everywhere
 def test_a_gradient_made_for_one_optimizer_is_seen_by_the_other():
     w = parameter()
     first, second = SGD([w], lr=0.1), SGD([w], lr=0.1)
@@ -244,6 +252,7 @@ def test_a_parameter_that_the_loss_did_not_reach_coasts_on_its_velocity():
     np.testing.assert_array_equal(w.numpy(), [1.5])
 
 
+@everywhere
 def test_mixed_dtypes_are_kept_in_vectors_of_their_own():
     w32, w64 = parameter(dtype="float32"), parameter(dtype="float64")
     optimizer = Momentum([w32, w64], lr=0.01)
@@ -253,6 +262,7 @@ def test_mixed_dtypes_are_kept_in_vectors_of_their_own():
     assert optimizer.memory() == {"v": 64 * 4 + 64 * 8}
 
 
+@everywhere
 def test_a_parameter_moved_to_another_dtype_is_refused_not_silently_left_behind():
     w = parameter()
     optimizer = SGD([w], lr=0.1)
@@ -261,6 +271,7 @@ def test_a_parameter_moved_to_another_dtype_is_refused_not_silently_left_behind(
         optimizer.step()
 
 
+@everywhere
 def test_a_graph_from_before_a_step_is_not_walked_after_it():
     w = parameter()
     optimizer = SGD([w], lr=0.1)
@@ -271,6 +282,7 @@ def test_a_graph_from_before_a_step_is_not_walked_after_it():
         loss.backward()
 
 
+@everywhere
 def test_a_step_with_a_closure_calls_it_once_and_returns_its_loss():
     w = parameter()
     optimizer = Momentum([w], lr=0.1)
@@ -464,6 +476,7 @@ def test_where_one_group_cannot_be_updated_none_is():
     assert optimizer.t == 0
 
 
+@everywhere
 def test_a_carried_scalar_grows_once_a_step_whatever_the_dtypes_of_a_group():
     both = tg.optim.NAdam([parameter(dtype="float32"), parameter()])
     alone = tg.optim.NAdam([parameter()])
@@ -492,6 +505,7 @@ def test_a_rule_over_whole_tensors_may_return_an_array_that_it_was_given():
     np.testing.assert_array_equal(w.numpy(), parameter().numpy() - 1)
 
 
+@everywhere
 @pytest.mark.parametrize("change", ["np.float64(1) * w", "w.sum()", "w[:2]", "None"])
 def test_a_rule_over_whole_tensors_that_makes_something_else_is_refused_whole(change):
     made = eval(f"lambda w: {change}", {"np": np})
@@ -546,6 +560,7 @@ def test_a_hyper_parameter_edited_out_of_range_is_refused_at_the_step_with_nothi
 # ---- state ---------------------------------------------------------------------------------------
 
 
+@everywhere
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_a_state_loaded_into_a_new_optimizer_continues_bit_for_bit(make):
     w, b = parameter(), parameter((5,))
@@ -562,6 +577,7 @@ def test_a_state_loaded_into_a_new_optimizer_continues_bit_for_bit(make):
     np.testing.assert_array_equal(b.numpy(), b2.numpy())
 
 
+@everywhere
 def test_a_state_dict_is_a_copy_that_later_steps_do_not_reach():
     w = parameter()
     optimizer = Momentum([w], lr=0.1)
@@ -619,6 +635,7 @@ def test_every_mismatch_is_listed_at_once():
         optimizer.load_state_dict(state)
 
 
+@everywhere
 def test_memory_counts_the_bytes_really_held():
     w = parameter((100, 100), "float32")
     assert SGD([w], lr=0.1).memory() == {}

@@ -1,5 +1,12 @@
-"""The GPU's reading of whole optimizers, on the stand-in: one launch a step, nobody waits, and the
-numbers are NumPy's to the bit. (Rule by rule: test_optim_compiled.py.)"""
+"""The GPU's reading of whole optimizers: one launch a step, nobody waits, and the numbers are
+NumPy's, to the bit where the gradients are. (Rule by rule: test_optim_compiled.py.)
+
+The stand-in counts launches; real CuPy, where there is a GPU, is asked for the numbers and waits.
+"""
+
+import contextlib
+import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -50,9 +57,12 @@ def give_gradients(ws, seed, xp=np):
         w.grad = xp.asarray(draw.standard_normal(w.shape).astype(str(w.dtype)))
 
 
-def is_first(optimizer):
-    """ScheduleFree begins with one launch more: z is where the weights are by then."""
-    return isinstance(optimizer, optim.ScheduleFree) and optimizer.t == 1
+@contextlib.contextmanager
+def launching(cp, wanted):
+    """A block of so many launches, where they are counted: CuPy on a GPU counts none."""
+    with strict_cupy.counting() as counts:
+        yield
+    assert cp is not strict_cupy.cupy or counts.launches == wanted
 
 
 def host(x):
@@ -69,17 +79,17 @@ def test_every_elementwise_optimizer_is_here():
 @every
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_step_on_the_gpu_is_one_launch_waits_for_nobody_and_gives_numpys_bits(
-    make, dtype, standin
+    make, dtype, cp, no_sync
 ):
-    here, there = weights(dtype), weights(dtype, standin)
+    here, there = weights(dtype), weights(dtype, cp)
     ours, theirs = make(here), make(there, check_finite=False)
     for seed in range(4):
         give_gradients(here, seed)
-        give_gradients(there, seed, standin)
+        give_gradients(there, seed, cp)
         ours.step()
-        with strict_cupy.no_sync(), strict_cupy.counting() as counts:
+        first = isinstance(theirs, optim.ScheduleFree) and not seed
+        with no_sync(), launching(cp, 1 + first):
             theirs.step()
-        assert counts.launches == 1 + is_first(theirs)
     for a, b in zip(here, there):
         np.testing.assert_array_equal(host(b.data), a.data)
     ours, theirs = ours.state_dict(), theirs.state_dict()
@@ -88,39 +98,36 @@ def test_a_step_on_the_gpu_is_one_launch_waits_for_nobody_and_gives_numpys_bits(
 
 
 @every
-def test_l2_costs_no_second_launch(make, standin):
-    here, there = weights(), weights(xp=standin)
+def test_l2_costs_no_second_launch(make, cp, no_sync):
+    here, there = weights(), weights(xp=cp)
     ours, theirs = make(here, l2=0.03), make(there, l2=0.03, check_finite=False)
     for seed in range(2):
         give_gradients(here, seed)
-        give_gradients(there, seed, standin)
+        give_gradients(there, seed, cp)
         ours.step()
-        with strict_cupy.no_sync(), strict_cupy.counting() as counts:
+        first = isinstance(theirs, optim.ScheduleFree) and not seed
+        with no_sync(), launching(cp, 1 + first):
             theirs.step()
-        assert counts.launches == 1 + is_first(theirs)
     for a, b in zip(here, there):
         np.testing.assert_array_equal(host(b.data), a.data)
 
 
-def test_groups_are_a_launch_each_and_the_schedule_is_asked_on_the_host(standin):
+def test_groups_are_a_launch_each_and_the_schedule_is_asked_on_the_host(cp, no_sync):
     def run(ws):
         groups = [{"params": ws[:1], "lr": optim.schedules.cosine(0.1, 10)}, {"params": ws[1:]}]
         optimizer = optim.AdamW(groups, lr=0.01, check_finite=False)
         xp = backends.array_module(ws[0].data)
-        with strict_cupy.counting() as counts:
-            for seed in range(3):
-                give_gradients(ws, seed, xp)
-                before = counts.launches
-                with strict_cupy.no_sync():
-                    optimizer.step()
-                assert counts.launches - before in (0, 2)
+        for seed in range(3):
+            give_gradients(ws, seed, xp)
+            with no_sync(), launching(xp, 2):
+                optimizer.step()
         return [host(w.data) for w in ws]
 
-    for a, b in zip(run(weights()), run(weights(xp=standin))):
+    for a, b in zip(run(weights()), run(weights(xp=cp))):
         np.testing.assert_array_equal(a, b)
 
 
-def test_the_helpers_around_rules_give_numpys_bits_too(standin):
+def test_the_helpers_around_rules_give_numpys_bits_too(cp):
     """The look-ahead of Nesterov, the average of ScheduleFree, the slow weights of Lookahead."""
 
     def run(xp):
@@ -142,11 +149,11 @@ def test_the_helpers_around_rules_give_numpys_bits_too(standin):
         free.eval()
         return found + [host(w.data).copy() for w in ws + vs]
 
-    for a, b in zip(run(np), run(standin), strict=True):
+    for a, b in zip(run(np), run(cp), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_transforms_and_the_finite_check_give_the_same_weights_on_both(standin):
+def test_transforms_and_the_finite_check_give_the_same_weights_on_both(cp):
     def run(xp):
         ws = weights(xp=xp)
         optimizer = optim.Momentum(ws, lr=0.1, transforms=[GaussianNoise(0.1, seed=3)])
@@ -160,8 +167,149 @@ def test_transforms_and_the_finite_check_give_the_same_weights_on_both(standin):
             optimizer.raise_if_not_finite()  # a GPU tells when it is asked
         return found
 
-    for a, b in zip(run(np), run(standin)):
+    for a, b in zip(run(np), run(cp)):
         np.testing.assert_array_equal(a, b)
+
+
+# ---- the same training on either -----------------------------------------------------------------
+
+ALL = {
+    **MAKERS,
+    "Nesterov": lambda p, **kw: optim.Nesterov(p, lr=0.1, **kw),
+    "LAMB": lambda p, **kw: optim.LAMB(p, lr=0.01, **kw),
+    "LARS": lambda p, **kw: optim.LARS(p, lr=0.1, **kw),
+    "Adafactor": lambda p, **kw: optim.Adafactor(p, **kw),
+    "Muon": lambda p, **kw: optim.Muon(p, lr=0.002, **kw),
+    "LBFGS": lambda p, **kw: optim.LBFGS(p, lr=0.1, **kw),
+    "SAM": lambda p, **kw: optim.SAM(optim.SGD(p, lr=0.1, **kw)),
+    "Lookahead": lambda p, **kw: optim.Lookahead(optim.Adam(p, **kw)),
+}  # fmt: skip
+# These see little but the signs of a gradient, and where it is nearly 0 the last bit decides.
+SIGNS = ("Lion", "Rprop")
+RATES = {"RMSProp": 1e-3, "RMSProp all": 1e-3, "Adagrad": 0.01, "ScheduleFree adamw": 0.003}
+(X, Y), _ = tg.data.load_digits()
+# The stand-in has NumPy's own sums, so that a few show as much; a step of LBFGS is twenty.
+STEPS = {"stand-in": 12, "cuda": 200, "LBFGS": 0.1}
+
+
+def digits_model(name, dtype):
+    """A network for the digits on the current backend, and its optimizer."""
+    tg.manual_seed(0)
+    model = tg.nn.MLP([64, 32, 10]).astype(dtype)
+    ws = model.parameters()
+    optimizer = ALL[name]([w for w in ws if w.ndim == 2] if name == "Muon" else ws)
+    if name in RATES:
+        optimizer.groups[0]["lr"] = RATES[name]
+    return model, optimizer
+
+
+def trained(name, dtype, steps, gradients=None):
+    """The losses of `steps` steps on the current backend; `gradients` lists those of each step, and
+    is filled where it is empty."""
+    model, optimizer = digits_model(name, dtype)
+    batches, losses = tg.data.Batches(X.astype(dtype), Y, 64), []
+    recorded = gradients.copy() if gradients else None
+
+    def closure(x, y):
+        optimizer.zero_grad()
+        loss = tg.cross_entropy(model(x), y)
+        loss.backward()
+        if recorded:
+            for w, g in zip(model.parameters(), recorded[len(losses)]):
+                w.grad = backends.asarray(g)
+        elif gradients is not None:
+            gradients.append([host(w.grad) for w in model.parameters()])
+        return loss
+
+    endless = itertools.chain.from_iterable(itertools.repeat(batches))
+    for x, y in itertools.islice(endless, steps):
+        losses.append(optimizer.step(functools.partial(closure, x, y)).item())
+    return np.array(losses)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-4), ("float64", 1e-10)])
+@pytest.mark.parametrize("name", ALL)
+def test_the_losses_on_digits_are_those_of_numpy(name, dtype, bound, cp):
+    steps = STEPS["stand-in" if cp is strict_cupy.cupy else "cuda"]
+    steps, gradients = int(steps * STEPS.get(name, 1)) + 1, [] if name in SIGNS else None
+    expected = trained(name, dtype, steps, gradients)
+    with tg.use("cupy"):
+        found = trained(name, dtype, steps, gradients)
+    np.testing.assert_allclose(found, expected, rtol=bound)
+    assert expected[-1] < expected[0]
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "LBFGS"])  # it reads its losses
+def test_a_training_step_waits_for_nobody(name, cp, no_sync):
+    """The whole of it: the batch with its labels, all kinds of layers, the check of gradients."""
+    with tg.use("cupy"):
+        tg.manual_seed(0)
+        nn = tg.nn
+        model = nn.Sequential(
+            nn.Linear(64, 16), nn.LayerNorm(16), nn.GELU(), nn.Dropout(0.1),
+            nn.Linear(16, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10),
+        )  # fmt: skip
+        ws = model.parameters()
+        optimizer = ALL[name]([w for w in ws if w.ndim == 2] if name == "Muon" else ws)
+
+        def closure(x, y):
+            optimizer.zero_grad()
+            loss = tg.cross_entropy(model(x), y)
+            loss.backward()
+            return loss
+
+        batches = tg.data.Batches(X, Y, 256)
+        optimizer.step(functools.partial(closure, *next(iter(batches))))  # compiles: this may wait
+        with no_sync():
+            for x, y in batches:
+                loss = optimizer.step(functools.partial(closure, x, y))
+        assert np.isfinite(loss.item())
+        optimizer.raise_if_not_finite()
+
+
+def test_fit_reads_losses_once_an_epoch_however_many_steps_it_has(standin):
+    def waits(batch_size):
+        with tg.use("cupy"):
+            model, optimizer = digits_model("Adam", "float32")
+            batches = tg.data.Batches(X[:240], Y[:240], batch_size)
+            with strict_cupy.counting() as counts:
+                history = tg.train.fit(model, tg.cross_entropy, optimizer, batches, 2)
+        return history.steps, counts.synchronisations
+
+    (few_steps, few), (many_steps, many) = waits(120), waits(10)
+    assert (few_steps, many_steps) == (4, 48)
+    assert few == many
+
+
+def test_an_embedding_of_words_from_batches_waits_for_nobody(cp, no_sync):
+    with tg.use("cupy"):
+        words = np.arange(48).reshape(12, 4) % 7
+        model = tg.nn.Embedding(7, 3)
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        batches = tg.data.Batches(words, np.zeros((12, 4, 3), "f4"), 4)
+        for compiled in (False, True):
+            with no_sync() if compiled else contextlib.nullcontext():
+                for x, y in batches:
+                    optimizer.zero_grad()
+                    tg.mse_loss(model(x), y).backward()
+                    optimizer.step()
+
+
+@pytest.mark.parametrize("name", ["Adam", "Nesterov", "LAMB", "Adafactor"])
+def test_an_explanation_on_the_gpu_has_numpys_numbers(name, cp):
+    def told():
+        ws = [tg.Tensor(np.arange(1.0, 7.0).reshape(2, 3) / 7, requires_grad=True)]
+        optimizer = ALL[name](ws)
+        with optimizer.look_ahead():
+            ws[0].grad = backends.asarray(np.arange(1.0, 7.0).reshape(2, 3) / 3)
+        return optimizer.explain("0", (1, 2), digits=6)
+
+    here = told()
+    with tg.use("cupy"):
+        assert told() == here
+
+
+# ---- the kernel ----------------------------------------------------------------------------------
 
 
 def test_the_kernel_is_the_rule_in_c_with_its_own_letters_and_stores_at_the_end():

@@ -9,6 +9,8 @@ from tinygrad_opt.optim import LBFGS
 from tinygrad_opt.optim.lbfgs import inverse_hessian_times
 from tinygrad_opt.optim.linesearch import C1, C2, Point, strong_wolfe
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
+
 
 def rosenbrock(x):
     """The banana valley, for tg.Tensor and torch alike."""
@@ -67,6 +69,7 @@ def test_the_two_loops_are_the_product_with_the_matrix_of_rank_two_updates(count
     np.testing.assert_allclose(got, wanted, rtol=bound, atol=bound)
 
 
+@everywhere
 def test_the_guess_fulfils_the_secant_equation_of_the_newest_pair():
     rng = np.random.default_rng(0)
     pairs = [(s, s * 3 + 0.1 * rng.standard_normal(8)) for s in rng.standard_normal((4, 8))]
@@ -122,6 +125,7 @@ def test_where_the_way_is_rough_the_loss_still_falls(name, length):
     assert found.f <= start.f + C1 * found.length * start.slope
 
 
+@everywhere
 def test_a_point_that_is_not_finite_counts_as_too_far():
     f, slope = lambda t: t * t - 2 * t if t < 5 else np.nan, lambda t: 2 * t - 2
     found, *_ = searched(f, slope, 100.0)
@@ -132,6 +136,7 @@ def test_a_point_that_is_not_finite_counts_as_too_far():
 # ---- the optimizer -------------------------------------------------------------------------------
 
 
+@everywhere
 @pytest.mark.parametrize("size", [2, 10, 50])
 def test_the_minimum_of_the_banana_valley_is_found(size):
     w = parameter(np.random.default_rng(size).standard_normal(size) * 0.5)
@@ -170,6 +175,7 @@ def test_a_quadratic_of_n_weights_is_solved_in_little_more_than_n_iterations():
     np.testing.assert_allclose(w.numpy(), np.linalg.solve(A, b), atol=1e-6)
 
 
+@everywhere
 @pytest.mark.parametrize("dtype, bound", [("float64", 1e-9), ("float32", 1e-4)])
 def test_without_a_line_search_the_iterates_are_those_of_torch(dtype, bound):
     start = np.array([0.3, -0.2, 0.1, 0.4], dtype)
@@ -193,6 +199,7 @@ def test_without_a_line_search_the_iterates_are_those_of_torch(dtype, bound):
     assert w.dtype == dtype
 
 
+@everywhere
 def test_it_reaches_as_low_as_torch_does():
     start = np.random.default_rng(7).standard_normal(20)
     w, z = parameter(start.copy()), torch.tensor(start, requires_grad=True)
@@ -219,12 +226,14 @@ def test_the_loss_of_the_first_call_comes_back_and_t_counts_the_steps():
     assert len(calls) <= 25
 
 
+@everywhere
 def test_l2_joins_the_loss_so_that_the_minimum_is_that_of_the_sum():
     w = parameter([5.0, -3.0])
     descend(w, steps=5, loss=lambda x: 0.5 * ((x - 1.0) ** 2).sum(), l2=1.0)
     np.testing.assert_allclose(w.numpy(), 0.5, atol=1e-6)  # ½(x - 1)² + ½x²
 
 
+@everywhere
 def test_no_more_pairs_are_kept_than_asked_for_and_memory_tells_their_bytes():
     w = parameter(np.random.default_rng(0).standard_normal(100))
     optimizer, _ = descend(w, steps=3, history_size=4)
@@ -233,6 +242,7 @@ def test_no_more_pairs_are_kept_than_asked_for_and_memory_tells_their_bytes():
     assert all(size == 128 * 8 for size in optimizer.memory().values())
 
 
+@everywhere
 def test_a_resumed_run_is_the_run_that_was_not_interrupted():
     straight, first = parameter([-1.2, 1.0, 0.3]), parameter([-1.2, 1.0, 0.3])
     descend(straight, steps=6, max_iter=3)
@@ -256,6 +266,7 @@ def test_a_state_of_another_shape_is_refused_and_the_memory_stays():
     np.testing.assert_equal(optimizer.state_dict(), before)
 
 
+@everywhere
 def test_an_error_in_the_closure_leaves_weights_and_memory_as_they_were():
     w = parameter([-1.2, 1.0])
     optimizer, _ = descend(w, steps=1, max_iter=3)
@@ -278,6 +289,7 @@ def test_an_error_in_the_closure_leaves_weights_and_memory_as_they_were():
     np.testing.assert_equal(optimizer.state_dict(), state)
 
 
+@everywhere
 def test_a_nan_where_the_step_begins_raises_and_changes_nothing():
     w = parameter([-1.0, 1.0])
     optimizer = LBFGS([("w", w)], line_search_fn="strong_wolfe")

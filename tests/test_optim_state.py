@@ -12,6 +12,8 @@ from tinygrad_opt import optim
 from tinygrad_opt.optim import ClipNorm, GaussianNoise, schedules
 from tinygrad_opt.optim.schedules import OnPlateau
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
+
 MAKERS = {
     "SGD": lambda p, **kw: optim.SGD(p, lr=0.1, **kw),
     "Momentum": lambda p, **kw: optim.Momentum(p, lr=0.1, mu=0.9, **kw),
@@ -67,6 +69,7 @@ def contents(optimizer, ws):
     return [w.numpy() for _, w in ws], optimizer.state_dict()
 
 
+@everywhere
 @every
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_loaded_state_goes_on_bit_for_bit(make, dtype):
@@ -111,6 +114,7 @@ def test_numbers_of_numpy_come_out_as_plain_numbers():
     assert json.dumps(group) == '{"lr": 0.5, "mu": 0.25, "l2": 0.0, "names": ["w", "b"]}'
 
 
+@everywhere
 @every
 def test_arrays_of_a_state_are_copies_both_ways(make):
     ws = weights()
@@ -128,6 +132,7 @@ def test_arrays_of_a_state_are_copies_both_ways(make):
         assert all(np.shares_memory(w.data, flat.w) for w in flat.tensors)
 
 
+@everywhere
 @every
 @pytest.mark.parametrize("how", ["deepcopy", "pickle"])
 def test_a_copy_of_an_optimizer_and_its_weights_lives_on_by_itself(make, how):
@@ -150,6 +155,7 @@ def test_a_copy_of_an_optimizer_and_its_weights_lives_on_by_itself(make, how):
     np.testing.assert_equal(contents(again, others), contents(optimizer, ws))
 
 
+@everywhere
 def test_a_plateau_that_was_observed_is_loaded_into_the_one_that_the_loop_holds():
     def made():
         plateau, ws = OnPlateau(0.1, factor=0.5, patience=1), weights()
@@ -176,6 +182,7 @@ def test_a_plateau_that_was_observed_is_loaded_into_the_one_that_the_loop_holds(
     assert mine(0) == plateau(0) < 0.05
 
 
+@everywhere
 def test_groups_keep_their_own_numbers_and_what_is_edited_is_saved():
     ws = weights()
     optimizer = optim.NAdam([{"params": ws[:1], "lr": 0.5}, {"params": ws[1:]}], lr=0.1)
@@ -209,6 +216,7 @@ def test_a_function_of_your_own_is_saved_by_its_bare_name_and_must_be_given_agai
     assert again.groups[0]["lr"] == 0.7  # what was saved counts
 
 
+@everywhere
 def test_between_train_and_eval_schedule_free_neither_saves_nor_loads():
     ws = weights()
     optimizer = optim.ScheduleFree(ws, lr=0.1)

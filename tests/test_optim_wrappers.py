@@ -13,6 +13,8 @@ import tinygrad_opt as tg
 from tinygrad_opt.optim import LBFGS, SAM, SGD, Adam, Lookahead, Momentum, Nesterov, ScheduleFree
 from tinygrad_opt.optim.schedules import OnPlateau, cosine, exponential
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
+
 STARTS = ([[0.5, -1.5], [2.0, 0.25]], [0.75, -0.125, 1.0])
 LR, MU = 0.1, 0.75
 PRECISE = {"float32": 2e-6, "float64": 1e-14}
@@ -84,6 +86,7 @@ def assert_there(got, wanted, dtype):
         np.testing.assert_allclose(a, b, rtol=PRECISE[dtype], atol=PRECISE[dtype])
 
 
+@everywhere
 @both_dtypes
 def test_sam_around_nesterov_climbs_from_the_look_ahead_point(dtype):
     ws, hand = weights(dtype), ByHand(dtype)
@@ -93,6 +96,7 @@ def test_sam_around_nesterov_climbs_from_the_look_ahead_point(dtype):
     assert_there(got, hand.w, dtype)
 
 
+@everywhere
 @both_dtypes
 def test_sam_around_sam_climbs_along_the_gradient_of_the_first_climb(dtype):
     ws, hand = weights(dtype), ByHand(dtype)
@@ -102,6 +106,7 @@ def test_sam_around_sam_climbs_along_the_gradient_of_the_first_climb(dtype):
     assert_there(got, hand.w, dtype)
 
 
+@everywhere
 @both_dtypes
 def test_lookahead_around_sam_around_momentum_pulls_back_after_k_sharp_steps(dtype):
     ws, hand = weights(dtype), ByHand(dtype)
@@ -115,6 +120,7 @@ def test_lookahead_around_sam_around_momentum_pulls_back_after_k_sharp_steps(dty
     assert_there(got, hand.w, dtype)
 
 
+@everywhere
 @both_dtypes
 def test_lookahead_within_lookahead_pulls_the_slow_weights_too(dtype):
     ws, hand = weights(dtype), ByHand(dtype)
@@ -129,6 +135,7 @@ def test_lookahead_within_lookahead_pulls_the_slow_weights_too(dtype):
     assert_there(got, hand.w, dtype)
 
 
+@everywhere
 def test_the_loss_that_comes_back_is_that_at_the_weights_and_not_on_higher_ground():
     ws = weights()
     optimizer = SAM(SAM(SGD(ws, lr=LR), rho=0.3), rho=0.3)
@@ -176,6 +183,7 @@ WRAPPED = {
 both_wrappers = pytest.mark.parametrize("make, number", WRAPPED.values(), ids=WRAPPED)
 
 
+@everywhere
 @both_wrappers
 def test_a_named_schedule_is_saved_and_restored_and_the_run_goes_on_bit_for_bit(make, number):
     ws, there = weights(), weights()
@@ -301,6 +309,7 @@ def test_eval_and_train_and_compile_give_the_wrapper_back_and_reach_inside():
         np.testing.assert_array_equal(w.numpy(), y)
 
 
+@everywhere
 def test_the_slow_weights_of_each_lookahead_are_counted_in_the_memory():
     ws = weights("float32")
     base = Momentum(ws, lr=LR)

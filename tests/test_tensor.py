@@ -12,6 +12,8 @@ import torch
 import tinygrad_opt as tg
 from tinygrad_opt import Tensor
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
+
 rng = np.random.default_rng(3)
 
 
@@ -22,6 +24,7 @@ def leaf(values, dtype="float32"):
 # ---- what becomes of the data --------------------------------------------------------------------
 
 
+@everywhere
 @pytest.mark.parametrize(
     ("data", "dtype", "shape"),
     [
@@ -43,6 +46,7 @@ def test_python_numbers_become_float32_and_arrays_keep_their_dtype(data, dtype, 
     assert np.array_equal(x.numpy(), np.asarray(data))
 
 
+@everywhere
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "uint8", "bool"])
 def test_a_given_dtype_overrides(dtype):
     for data in (1, [0, 1], np.array([0.0, 1.0])):
@@ -58,6 +62,7 @@ def test_a_numpy_array_is_shared_and_not_copied():
     assert x.tolist() == [7, 2]
 
 
+@everywhere
 def test_an_array_of_the_other_byte_order_is_read_rightly():
     assert Tensor(np.array([1, 256], ">i4")).tolist() == [1, 256]
 
@@ -102,6 +107,7 @@ def test_an_assigned_gradient_is_a_copy_and_none_removes_it(backend):
     assert x.grad is None
 
 
+@everywhere
 def test_numbers_lists_and_tensors_can_be_assigned_in_the_dtype_that_is_there():
     x = leaf([1, 2])
     x.data = [3, 4]
@@ -278,6 +284,7 @@ def unpickled(x):
     return pickle.loads(pickle.dumps(x))
 
 
+@everywhere
 @pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, unpickled])
 def test_a_copied_or_pickled_leaf_is_alike_and_apart(clone):
     x = leaf([[1, 2], [3, 4]], "float64")
@@ -292,6 +299,7 @@ def test_a_copied_or_pickled_leaf_is_alike_and_apart(clone):
     assert (x.grad.tolist(), y.grad.tolist()) == ([[7, 8], [9, 10]], [[1, 1], [1, 1]])
 
 
+@everywhere
 def test_a_deepcopy_keeps_what_was_shared_shared():
     x = leaf([1, 2])
     a, b = copy.deepcopy([x, x])
@@ -327,6 +335,7 @@ def test_dlpack_shares_memory_with_numpy_both_ways():
     assert np.shares_memory(np.from_dlpack(x), array)
 
 
+@everywhere
 def test_dlpack_does_not_cut_a_graph():
     with pytest.raises(BufferError, match=r"tensor\.detach\(\)"):
         torch.from_dlpack(leaf([1, 2]))
@@ -390,6 +399,7 @@ def test_in_place_operators_under_no_grad_edit_the_data(backend):
     assert array.shape == (2,)
 
 
+@everywhere
 @pytest.mark.parametrize("symbol", ["+=", "-=", "*=", "/="])
 def test_an_in_place_operator_on_a_recorded_leaf_is_an_error_that_shows_the_cure(symbol):
     x = leaf([1, 2])
@@ -399,6 +409,7 @@ def test_an_in_place_operator_on_a_recorded_leaf_is_an_error_that_shows_the_cure
     assert x.tolist() == [1, 2]
 
 
+@everywhere
 def test_an_in_place_operator_on_a_result_is_a_new_op():
     x = leaf([1, 2])
     y = first = x * 3
@@ -410,6 +421,7 @@ def test_an_in_place_operator_on_a_result_is_a_new_op():
     assert x.grad.tolist() == [8, 8]
 
 
+@everywhere
 def test_a_buffer_meeting_a_recorded_tensor_in_place_becomes_a_result():
     total, x = Tensor(0.0), leaf([1, 2])
     total += x.sum()
@@ -468,6 +480,7 @@ def test_every_method_is_the_op_of_the_same_name():
         assert np.array_equal(one.numpy(), two.numpy()), name
 
 
+@everywhere
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     "call",

@@ -15,6 +15,8 @@ from tinygrad_opt.optim import SGD, Momentum
 from tinygrad_opt.optim.wrappers import Wrapper
 from tinygrad_opt.train import History, evaluate, fit
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
+
 N, CLASSES = 26, 3
 
 
@@ -61,6 +63,7 @@ class Recorded:
 # ---- the loop ----
 
 
+@everywhere
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_fit_is_bit_for_bit_the_loop_by_hand(dtype):
     x, y = classes(dtype)
@@ -111,6 +114,7 @@ def test_no_step_waits_for_the_gpu():
     assert few == many
 
 
+@everywhere
 def test_an_optimizer_may_call_the_closure_more_than_once_and_the_first_loss_is_told():
     class Twice(Wrapper):
         """The gradient of a second point, as SAM takes it."""
@@ -148,6 +152,7 @@ def test_a_function_of_tensors_is_a_model_too():
 # ---- accumulate and smooth: two different things ----
 
 
+@everywhere
 @pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-12), ("float32", 1e-5)])
 def test_accumulated_batches_of_unequal_size_give_the_update_of_one_big_batch(dtype, bound):
     x, y = classes(dtype)  # 26 samples: batches of 8, 8, 8 and 2
@@ -198,6 +203,7 @@ def test_smooth_changes_what_is_told_and_not_one_bit_of_the_weights():
 # ---- the history ----
 
 
+@everywhere
 def test_a_history_has_one_value_an_epoch_and_one_a_step():
     x, y = classes()
     _, history = run(Batches(x, y, 8), 5, "float32", validation=(x, y))
@@ -236,6 +242,7 @@ def test_accuracy_is_empty_where_the_targets_are_no_labels(target):
     assert len(history.loss) == len(history.val_loss) == 2
 
 
+@everywhere
 def test_two_calls_with_one_history_are_one_long_call():
     x, y = classes()
     expected, whole = run(Batches(x, y, 8), 3, "float32", validation=(x, y))
@@ -570,6 +577,7 @@ def test_the_validation_loss_is_what_a_plateau_is_told_if_there_is_one():
     assert lr.best != min(history.loss)
 
 
+@everywhere
 def test_an_average_of_weights_is_what_is_validated_and_training_goes_on_as_if_it_were_not():
     (x, y), held_out = classes("float64"), classes("float64", seed=9)
 
