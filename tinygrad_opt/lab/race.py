@@ -5,8 +5,11 @@ A learning rate means something else to each optimizer (μ = 0.9 alone multiplie
 rate for all would decide the race. Each contestant gets the rate whose training loss after the race
 was lowest on the grid `RATES`, in the mean over `TUNING_SEEDS`, which no race uses unless asked to.
 The test images have no say in it. `tune` is that search: run it to check, or for another network.
+All else is the optimizer's default, unless its name or its `remark` says so: whoever tunes the rest
+as well will find other winners.
 """
 
+import contextlib
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +24,31 @@ from tinygrad_opt.data import Batches, load_digits
 from tinygrad_opt.data.checks import whole
 from tinygrad_opt.nn import MLP
 from tinygrad_opt.ops.loss import cross_entropy
-from tinygrad_opt.optim import SGD, Adam, Momentum, Nesterov, Optimizer, RMSProp
+from tinygrad_opt.optim import (
+    ASGD,
+    LAMB,
+    LARS,
+    LBFGS,
+    SAM,
+    SGD,
+    Adadelta,
+    Adafactor,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    AMSGrad,
+    Lion,
+    Lookahead,
+    Momentum,
+    Muon,
+    NAdam,
+    Nesterov,
+    RAdam,
+    RMSProp,
+    Rprop,
+    ScheduleFree,
+)
 from tinygrad_opt.train import Bar, History, evaluate, fit
 
 SIZES = (64, 32, 10)
@@ -29,22 +56,75 @@ EPOCHS = 30
 BATCH_SIZE = 32
 SEEDS = (0, 1, 2, 3, 4)
 
-RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+RATES = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
+         1.0, 2.0, 5.0, 10.0, 20.0)  # fmt: skip
 TUNING_SEEDS = (100, 101, 102, 103, 104)
 
 
 # ---- who runs ------------------------------------------------------------------------------------
 
 
+def _of_each(name: str) -> Callable[..., None]:
+    def call(self: "Together", *arguments: Any) -> None:
+        for optimizer in self.optimizers:
+            getattr(optimizer, name)(*arguments)
+
+    return call
+
+
+class Together:
+    """Optimizers of different parameters as one, for a loop that knows one: the gradient is taken
+    once, then each takes its step."""
+
+    def __init__(self, *optimizers: Any):
+        self.optimizers = optimizers
+
+    groups = property(lambda self: [group for each in self.optimizers for group in each.groups])
+    t = property(lambda self: self.optimizers[0].t)
+    zero_grad, observe, raise_if_not_finite = map(
+        _of_each, ("zero_grad", "observe", "raise_if_not_finite")
+    )
+    eval, train = _of_each("eval"), _of_each("train")
+
+    def step(self, closure: Callable[[], Any]) -> Any:
+        loss = closure()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss
+
+    def memory(self) -> dict[str, int]:
+        return {f"{type(each).__name__}.{slot}": size for each in self.optimizers
+                for slot, size in each.memory().items()}  # fmt: skip
+
+
+def muon_and_adamw(params: Sequence[tuple[str, Any]], lr: float) -> Together:
+    """Muon for the matrices, in steps of Adam's size, so that AdamW's α for the rest is its own
+    (Liu et al. 2025)."""
+    matrices = [(name, t) for name, t in params if t.ndim == 2]
+    others = [(name, t) for name, t in params if t.ndim != 2]
+    return Together(Muon(matrices, lr, adjust_lr_fn="match_rms_adamw"), AdamW(others, lr))
+
+
 @dataclass(frozen=True)
 class Contestant:
-    """An optimizer with its settings. `key` is what one types, `name` what tables and figures
-    show; `make(params, lr=...)` makes the optimizer, `lr` is its tuned learning rate."""
+    """An optimizer with its settings.
+
+    Attributes:
+        key: what one types. The part before a "-" is that of its kind.
+        name: what tables and figures show.
+        lr: its tuned learning rate.
+        make: `make(params, lr=...)` makes the optimizer from (name, tensor) pairs.
+        full_batch: it takes each gradient over all images: a step an epoch instead of one a batch.
+            It sees as many images as the others.
+        remark: what else sets it apart, in a sentence; empty if nothing does.
+    """
 
     key: str
     name: str
     lr: float
-    make: Callable[..., Optimizer]
+    make: Callable[..., Any]
+    full_batch: bool = False
+    remark: str = ""
 
 
 CONTESTANTS = {
@@ -55,10 +135,40 @@ CONTESTANTS = {
         Contestant("momentum-0.9", "Momentum μ=0.9", 0.2, partial(Momentum, mu=0.9)),
         Contestant("momentum-0.99", "Momentum μ=0.99", 0.01, partial(Momentum, mu=0.99)),
         Contestant("nesterov", "Nesterov μ=0.9", 0.2, partial(Nesterov, mu=0.9)),
+        Contestant("asgd", "ASGD t0=660", 1.0, partial(ASGD, t0=660),
+                   remark="What is measured of ASGD is its average, here over the second half."),
+        Contestant("schedulefree", "ScheduleFree", 2.0, ScheduleFree,
+                   remark="What is measured of ScheduleFree is its average."),
+        Contestant("lookahead", "Lookahead + Momentum", 0.5,
+                   lambda params, lr: Lookahead(Momentum(params, lr, mu=0.9)),
+                   remark="Lookahead runs around Momentum."),
+        Contestant("sam", "SAM + Momentum", 0.2,
+                   lambda params, lr: SAM(Momentum(params, lr, mu=0.9)),
+                   remark="SAM runs around Momentum and takes two gradients a step, twice the work "
+                   "of the others."),
+        Contestant("adagrad", "Adagrad", 0.2, Adagrad),
         Contestant("rmsprop", "RMSProp ρ=0.95", 0.02, partial(RMSProp, rho=0.95)),
+        Contestant("adadelta", "Adadelta", 10.0, Adadelta),
+        Contestant("rprop", "Rprop full batch", 0.02, Rprop, full_batch=True,
+                   remark="Rprop goes by signs of gradients, which the noise of batches flips."),
         Contestant("adam", "Adam", 0.02, Adam),
+        Contestant("amsgrad", "AMSGrad", 0.02, AMSGrad),
+        Contestant("adamw", "AdamW", 0.01, AdamW),
+        Contestant("adamax", "Adamax", 0.05, Adamax),
+        Contestant("nadam", "NAdam", 0.05, NAdam),
+        Contestant("radam", "RAdam", 0.02, RAdam),
+        Contestant("lion", "Lion", 0.001, Lion),
+        Contestant("lars", "LARS", 2.0, LARS),
+        Contestant("lamb", "LAMB", 0.005, LAMB),
+        Contestant("adafactor", "Adafactor", 0.2, Adafactor),
+        Contestant("muon", "Muon + AdamW", 0.01, muon_and_adamw,
+                   remark="Muon moves the matrices, in steps of Adam's size, and AdamW, at the "
+                   "same learning rate, the biases."),
+        Contestant("lbfgs", "LBFGS full batch", 1.0, partial(LBFGS, max_iter=1), full_batch=True,
+                   remark="LBFGS learns of the curvature from differences of gradients, which must "
+                   "be of one and the same loss. It has no line search here: one gradient a step."),
     )
-}
+}  # fmt: skip
 
 
 def chosen(words: Iterable[str] | None = None) -> list[Contestant]:
@@ -122,8 +232,9 @@ def race(
     """Train the same network on the same digits with each optimizer.
 
     For each seed, every contestant starts from the same weights (`manual_seed(seed)`, the global
-    generator) and sees the same batches in the same order (`Batches(..., seed=seed)`): a ReLU
-    network of 64, 32 and 10 units on the 1,437 training images, float32, on the current backend.
+    generator) and sees the same batches in the same order (`Batches(..., seed=seed)`; those of the
+    full batch see all images at once): a ReLU network of 64, 32 and 10 units on the 1,437 training
+    images, float32, on the current backend.
 
     Args:
         optimizers: keys of `CONTESTANTS` or families of them ("momentum"); None means all.
@@ -165,6 +276,7 @@ def run(
     """One contestant from one start; `lr` instead of its tuned learning rate."""
     train, test = load_digits()
     lr = contestant.lr if lr is None else lr
+    batch_size = len(train[0]) if contestant.full_batch else batch_size
     manual_seed(seed)
     model = MLP(list(SIZES), activation="relu")
     optimizer = contestant.make(list(model.named_parameters()), lr=lr)
@@ -175,8 +287,9 @@ def run(
             fit(model, cross_entropy, optimizer, Batches(*train, batch_size, seed=seed), epochs,
                 validation=test, history=history, progress=progress,
                 label=f"{contestant.name}, seed {seed}")  # fmt: skip
-            train_loss, _ = evaluate(model, cross_entropy, *train)
-            test_loss, test_accuracy = history.val_loss[-1], history.val_accuracy[-1]
+            with _measured(optimizer):
+                train_loss, _ = evaluate(model, cross_entropy, *train)
+                test_loss, test_accuracy = evaluate(model, cross_entropy, *test)  # type: ignore
         except FloatingPointError as error:
             failure = str(error)
     weights = sum(t.size for t in model.parameters())
@@ -185,6 +298,12 @@ def run(
         step_ms=1000 * statistics.median(history.step_seconds or [math.nan]),
         state_bytes=sum(optimizer.memory().values()) / weights, weights=weights, failure=failure,
     )  # fmt: skip
+
+
+def _measured(optimizer: Any) -> contextlib.AbstractContextManager:
+    """Inside, the weights are those that the optimizer gives as its result."""
+    optimizer.eval()
+    return optimizer.averaged() if isinstance(optimizer, ASGD) else contextlib.nullcontext()
 
 
 def tune(

@@ -5,17 +5,40 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Okabe and Ito (2008): apart for every kind of colour vision, and in grey by their lightness.
-# Left for those to come: yellow #F0E442.
+# A hue for each family, a lightness for each of its members. Those that one compares most have the
+# colours of Okabe and Ito (2008), which are apart for every kind of colour vision; twenty-five
+# cannot all be, so that every line bears its name.
 COLOURS = {
     "SGD": "#000000",
     "Momentum": "#0072B2",
     "Momentum μ=0.75": "#56B4E9",
     "Momentum μ=0.9": "#0072B2",
-    "Momentum μ=0.99": "#CC79A7",
+    "Momentum μ=0.99": "#0B3C78",
     "Nesterov": "#009E73",
+    # averages and wrappers: olive
+    "ASGD": "#9ECC5C",
+    "ScheduleFree": "#608913",
+    "Lookahead": "#86AE64",
+    "SAM": "#595300",
+    # a rate for each weight: yellow to brown
+    "Adagrad": "#85611C",
     "RMSProp": "#E69F00",
+    "Adadelta": "#E5C287",
+    "Rprop": "#C48A2D",
+    # Adam and its kin: red
     "Adam": "#D55E00",
+    "AMSGrad": "#64001D",
+    "AdamW": "#9F2C40",
+    "Adamax": "#6C3326",
+    "NAdam": "#FFA7B4",
+    "RAdam": "#E46D8D",
+    "Lion": "#AA5A54",
+    # whole tensors: violet
+    "LARS": "#C692BE",
+    "LAMB": "#A574A9",
+    "Adafactor": "#4D2F5D",
+    "Muon": "#513999",
+    "LBFGS": "#68578C",
 }
 OTHER = "#777777"
 ACCENT = "#882255"  # for what is no optimizer: a schedule, a limit, a prediction
@@ -96,18 +119,21 @@ def dressed(ax: Any, title: str, unit: str) -> Any:
 
 
 def label_ends(
-    ax: Any, ends: Sequence[tuple[float, float, str]], colours: Sequence[str] | None = None
-) -> None:
+    ax: Any, ends: Sequence[tuple[float, float, str]], colours: Sequence[str] | None = None,
+    places: Sequence[float] | None = None,
+) -> None:  # fmt: skip
     """The name of each line that ends at (x, y) beside the axes, with a fine line that leads there;
     the names are moved apart where they would overlap. `colours` are those of the optimizers whose
-    names they are, unless given."""
+    names they are, and `places`, in shares of the axes' height, as near as can be, unless given."""
     size = 9.5
     ax.autoscale_view()
     to_axes = ax.transData + ax.transAxes.inverted()
     height = ax.get_position().height * ax.figure.get_figheight() * 72  # points
-    there = [float(to_axes.transform((x, y))[1]) for x, y, _ in ends]
+    if places is None:
+        there = [float(to_axes.transform((x, y))[1]) for x, y, _ in ends]
+        places = spread(there, 1.5 * size / height)
     colours = colours or [colour(name) for _, _, name in ends]
-    for (x, y, name), ink, place in zip(ends, colours, spread(there, 1.5 * size / height)):
+    for (x, y, name), ink, place in zip(ends, colours, places):
         ax.annotate(
             name, (x, y), (1.05, place), textcoords="axes fraction", va="center", color=INK,
             fontsize=size, annotation_clip=False,
