@@ -2,10 +2,13 @@
 
 The code says `xp.NAME` where xp is NumPy or CuPy. A name that NumPy alone has may pass all tests
 without a GPU and fail on the first run with one, so the source itself is searched, against the list
-of CuPy's names in strict_cupy/api.json. What methods of arrays are given, the stand-in checks.
+of CuPy's names in strict_cupy/api.json; the examples and the Python of the docs are, too. Whether a
+method of an array takes what it is given, the stand-in checks as it runs; here are found the
+keywords alone that NumPy's methods have and CuPy's lack.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +16,12 @@ import pytest
 from strict_cupy.api import EINSUM_KEYWORDS, SPACES, UFUNC_KEYWORDS, UFUNC_METHODS, kind, signature
 
 import tinygrad_opt
+from tinygrad_opt.optim.grammar import FUNCTIONS
 
 PACKAGE = Path(tinygrad_opt.__file__).parent
 
 MODULE_NAMES = {"xp": "cupy", "cp": "cupy", "cupy": "cupy", "cupyx": "cupyx"}
+ONLY_NUMPYS = {"where", "initial", "correction", "subok", "casting", "min", "max"}
 MODULE_MAKERS = {"array_module", "module_of", "get_array_module"}
 
 
@@ -31,10 +36,20 @@ def mistakes(source: str) -> list[str]:
 def _aliases(tree: ast.AST) -> Iterator[tuple[str, str]]:
     """The names that the source itself gives to CuPy's modules."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and _makes_a_module(node.value):
-            yield from ((t.id, "cupy") for t in node.targets if isinstance(t, ast.Name))
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                yield from ((name, "cupy") for name in _modules_among(target, node.value))
         elif isinstance(node, ast.Import):
             yield from ((a.asname, a.name) for a in node.names if a.asname and a.name in SPACES)
+
+
+def _modules_among(target: ast.AST, value: ast.AST) -> Iterator[str]:
+    """The names of a target, `a` or `a, b`, to which a module is assigned."""
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        for part, its in zip(target.elts, value.elts, strict=False):
+            yield from _modules_among(part, its)
+    elif isinstance(target, ast.Name) and _makes_a_module(value):
+        yield target.id
 
 
 def _makes_a_module(node: ast.AST) -> bool:
@@ -90,6 +105,18 @@ class _Finder(ast.NodeVisitor):
             return  # reported as an attribute
         if place is not None:
             self.check_arguments(node, *place)
+        elif names is None and isinstance(node.func, ast.Attribute):
+            self.check_method(node, node.func.attr)
+
+    def check_method(self, node: ast.Call, name: str) -> None:
+        """`x.sum(where=m)`: x may be an array, and then it may be CuPy's. (NumPy's own functions,
+        called as np.sum, are for arrays on the host.)"""
+        on_the_host = getattr(node.func.value, "id", None) in ("np", "numpy")
+        if on_the_host or kind("cupy.ndarray", name) != "function":
+            return
+        for k in node.keywords:
+            if k.arg in ONLY_NUMPYS and k.arg not in signature("cupy.ndarray", name).parameters:
+                self.report(node, f"cupy.ndarray.{name} has no parameter {k.arg}")
 
     def chain(self, node: ast.AST) -> list[str] | None:
         """["cupy", "linalg", "norm"] for `xp.linalg.norm`, None for what is not CuPy's."""
@@ -99,6 +126,8 @@ class _Finder(ast.NodeVisitor):
             return ["cupy"]
         if not isinstance(node, ast.Attribute):
             return None
+        if node.attr == "xp":  # as in part.xp
+            return ["cupy"]
         names = self.chain(node.value)
         return names and [*names, node.attr]
 
@@ -120,11 +149,25 @@ class _Finder(ast.NodeVisitor):
                 self.report(node, f"{space}.{name}: {error}")
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
-)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.as_posix()
+                         .removeprefix(PACKAGE.as_posix() + "/"))  # fmt: skip
 def test_cupy_has_every_name_and_parameter_that_the_module_uses(path):
-    assert mistakes(path.read_text()) == []
+    assert mistakes(path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize("folder", ["examples", "docs"])
+def test_cupy_has_every_name_and_parameter_that_the_reader_sees(folder):
+    for path in sorted((PACKAGE.parent / folder).rglob("*.*")):
+        if path.suffix == ".py":
+            assert mistakes(path.read_text("utf-8")) == [], path.name
+        elif path.suffix == ".md":
+            fences = re.findall(r"^```python\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S)
+            assert [m for fence in fences for m in mistakes(fence)] == [], path.name
+
+
+def test_cupy_has_every_function_that_a_rule_may_call():
+    names = set(FUNCTIONS) | {"maximum", "minimum", "where"}
+    assert [name for name in names if kind("cupy", name) is None] == []
 
 
 MISTAKES = [
@@ -141,6 +184,13 @@ MISTAKES = [
     ("array_module(x).unstack(x)", "cupy has no unstack"),
     ("backend.array_module(x).unstack(x)", "cupy has no unstack"),
     ("m = array_module(x); m.unstack(x)", "cupy has no unstack"),
+    ("n, m = norm(x), array_module(x); m.unstack(x)", "cupy has no unstack"),
+    ("part.xp.unstack(x)", "cupy has no unstack"),
+    ("self.part.xp.linalg.vector_norm(x)", "cupy.linalg has no vector_norm"),
+    ("part.xp.clip(x, 0, 1, where=m)", "cupy.clip: got an unexpected keyword argument 'where'"),
+    ("x.sum(axis=0, where=m)", "cupy.ndarray.sum has no parameter where"),
+    ("(x - y).max(initial=0)", "cupy.ndarray.max has no parameter initial"),
+    ("x[0].std(correction=1)", "cupy.ndarray.std has no parameter correction"),
     ("f = lambda x: [xp.insert(x, 0, 1)]", "cupy has no insert"),
     ("def f(g=xp.nditer): pass", "cupy has no nditer"),
     ("xp.maximum.reduce(x)", "cupy.maximum.reduce raises NotImplementedError"),
@@ -182,6 +232,8 @@ def test_a_planted_mistake_is_found_with_its_line(tmp_path, planted, found):
         "from cupyx.scipy.special import erf",
         "np.errstate(); np.maximum.reduce(x); np.sum(x, where=m)",
         "tg.sum(x); errstate(); other.errstate",
+        "part.xp.sign(x).sum(axis=0); x.clip(min=0); model.fit(where=m); x.std(ddof=1)",
+        "xp, n = np, 3; xp.linalg.norm(x)",
     ],
 )
 def test_what_cupy_has_is_no_mistake(correct):

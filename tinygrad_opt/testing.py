@@ -222,7 +222,7 @@ def match_torch(
         if _is_float(b):
             finite = np.abs(b[np.isfinite(b)]).astype(np.float64)
             eps = float(np.finfo(b.dtype).eps)
-            floor = eps * (1 + 100 * finite.max(initial=0)) if atol is None else atol
+            floor = eps * (1 + 100 * np.max(finite, initial=0)) if atol is None else atol
             allowed = floor + (RTOL[b.dtype] if rtol is None else rtol) * np.abs(b)
         _raise("match_torch", _differing(title, a, b, allowed, "ours", "PyTorch"))
 
