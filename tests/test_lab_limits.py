@@ -172,12 +172,12 @@ def test_a_start_from_the_last_direction_finds_the_same_in_fewer_products(monkey
     assert again.sharpness == pytest.approx(first.sharpness, rel=1e-7)
 
 
-def test_a_start_that_points_along_another_eigenvector_misleads_nobody():
+def test_a_start_that_has_nothing_of_the_top_misleads_nobody():
     w = tg.Tensor(np.zeros(100), requires_grad=True)
     curvatures = np.linspace(1.0, 5.0, 100)
-    for place in (0, 50):
+    for start in (np.eye(100)[0], np.eye(100)[50], np.repeat([1.0, 0.0], 50)):
         found = limits(None, lambda: 0.5 * (curvatures * w * w).sum(), SGD([w], lr=0.1),
-                       start=np.eye(100)[place])  # fmt: skip
+                       start=start)  # fmt: skip
         assert found.sharpness == pytest.approx(5.0, rel=1e-7)
 
 
@@ -361,6 +361,23 @@ def test_the_buffers_are_put_back_also_where_the_loss_fails():
     np.testing.assert_array_equal(model.running_mean.numpy(), np.zeros(3))
 
 
+def test_a_buffer_that_is_edited_in_place_is_put_back_too():
+    class Counted(tg.nn.Module):
+        def __init__(self):
+            self.weight = weight()
+            self.calls = tg.Tensor(np.zeros(1))
+
+        def forward(self):
+            self.calls.data += 1
+            return tg.square(self.weight).sum()
+
+    model = Counted()
+    counter = model.calls.data
+    limits(model, model, SGD(model.parameters(), lr=0.1))
+    assert model.calls.data is counter
+    assert model.calls.item() == 0.0
+
+
 def test_it_works_where_the_arrays_live(backend):
     w = tg.Tensor(backend.array(np.ones(50, "float32")), requires_grad=True)
     curvatures = backend.array(np.linspace(1, 4, 50, dtype="float32"))
@@ -431,10 +448,35 @@ def test_a_loss_and_a_hessian_that_are_not_finite_are_refused():
         limits(None, lambda: (tg.maximum(w, 0.0) ** 1.5).sum(), SGD([w], lr=0.1))
 
 
-def test_a_start_of_another_length_is_refused():
+def test_a_loss_that_has_walked_backward_or_recorded_nothing_is_refused():
     w = weight()
-    with pytest.raises(ValueError, match=r"start has shape \(3,\), and there are 2 weights"):
-        limits(None, lambda: (w * w).sum(), SGD([w], lr=0.1), start=np.ones(3))
+    optimizer = SGD([w], lr=0.1)
+
+    def closure():
+        value = (w * w).sum()
+        value.backward()
+        return value
+
+    with pytest.raises(ValueError, match=r"the loss alone, without a walk backward\(\)"):
+        limits(None, closure, optimizer)
+    with tg.no_grad(), pytest.raises(ValueError, match=r"inside no_grad\(\)"):
+        limits(None, lambda: (w * w).sum(), optimizer)
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), [
+    ({"start": np.ones(3)}, ValueError, r"start has shape \(3,\), and there are 2 weights"),
+    ({"start": np.zeros(2)}, ValueError, "not all of them 0"),
+    ({"start": np.array([1.0, np.nan])}, ValueError, "of finite numbers"),
+    ({"accuracy": 0.0}, ValueError, "accuracy is a share between 0 and 1, not 0.0"),
+    ({"accuracy": 1.0}, ValueError, "accuracy is a share"),
+    ({"loss": tg.Tensor(1.0)}, TypeError, "loss is a function without arguments, lambda: ..., not"),
+    ({"optimizer": None}, TypeError, "an optimizer of tg.optim, not a NoneType"),
+])  # fmt: skip
+def test_arguments_that_are_none_are_refused(arguments, error, message):
+    w = weight()
+    known = {"model": None, "loss": lambda: (w * w).sum(), "optimizer": SGD([w], lr=0.1)}
+    with pytest.raises(error, match=f"limits: .*{message}"):
+        limits(**{**known, **arguments})
 
 
 def test_without_scipy_the_extra_is_named_and_a_few_weights_do_without_it(monkeypatch):

@@ -118,18 +118,24 @@ def limits(
             and RMSProp the second moment is held as it is now (Cohen and others 2022).
         both_ends: find the smallest eigenvalue too, for as much work again.
         start: a vector (weights,) to start from, such as the direction found a few steps ago.
-        accuracy: of the eigenvalues, as a share of themselves. By default the root of the dtype's
-            ε: 1.5e-8 in float64, 3.5e-4 in float32, whose products are no more exact.
+        accuracy: of the eigenvalues, as a share of themselves, in (0, 1). By default the root of
+            the dtype's ε: 1.5e-8 in float64, 3.5e-4 in float32, whose products are no more exact.
 
     Raises:
         ValueError: an optimizer whose limit is not decided by a curvature (Adam before its first
             step among them), or that holds nothing of the model or of the loss; transforms; groups
-            that differ in μ, β or ε; a start of another length.
-        TypeError: a loss that is not a Tensor of one element.
+            that differ in μ, β or ε; a loss that has walked backward; a start of another length
+            or without a direction.
+        TypeError: a loss that is no function, or gives no Tensor of one element.
         FloatingPointError: a loss or a product that is NaN or infinite.
         ImportError: SciPy, the extra [lab], is not installed and there are more than 32 weights.
         RuntimeError: the method of Lanczos does not settle to this accuracy.
     """
+    if not hasattr(optimizer, "groups"):
+        raise TypeError(f"limits: an optimizer of tg.optim, not a {type(optimizer).__name__}")
+    if not callable(loss):
+        raise TypeError(f"limits: loss is a function without arguments, lambda: ..., not a "
+                        f"{type(loss).__name__}")  # fmt: skip
     tensors = [t for group in optimizer.groups for t in group["params"]]
     if isinstance(model, Module) and not set(tensors) & set(model.parameters()):
         raise ValueError(
@@ -140,9 +146,16 @@ def limits(
     met = l2 / (1 + 2 * mu) if method == "Nesterov" and optimizer.form == "look_ahead" else l2
     if accuracy is None:
         accuracy = max(math.sqrt(np.finfo(t.dtype).eps) for t in tensors)
+    if not 0 < accuracy < 1:
+        raise ValueError(f"limits: accuracy is a share between 0 and 1, not {accuracy!r}")
     size = sum(t.size for t in tensors)
-    if start is not None and np.shape(start) != (size,):
-        raise ValueError(f"limits: start has shape {np.shape(start)}, and there are {size} weights")
+    if start is not None:
+        if np.shape(start) != (size,):
+            raise ValueError(
+                f"limits: start has shape {np.shape(start)}, and there are {size} weights"
+            )
+        if not 0 < np.linalg.norm(start) < np.inf:
+            raise ValueError("limits: start is a vector of finite numbers, not all of them 0")
     with _undisturbed(model):
         product = _hessian(loss, tensors)
 
@@ -239,8 +252,13 @@ def _hessian(loss: Callable[[], Tensor], tensors: Sequence[Tensor]) -> Callable:
         raise TypeError(f"limits: loss() gives the full-batch loss, one element, not {what}")
     if not math.isfinite(value.item()):
         raise FloatingPointError(f"limits: the loss is {value.item()}")
-    if value.requires_grad and not set(graph_of(value)) & set(tensors):
-        raise ValueError("limits: the loss depends on none of the weights of this optimizer")
+    if value.op is not None and value.inputs is None:
+        raise ValueError("limits: loss() gives the loss alone, without a walk backward()")
+    if not value.requires_grad or not set(graph_of(value)) & set(tensors):
+        raise ValueError(
+            "limits: the loss depends on none of the weights of this optimizer (or was computed "
+            "inside no_grad())"
+        )
     gradients = grad(value, list(tensors), create_graph=True)
     gradient = concatenate([g.reshape(-1) for g in gradients])
 
@@ -285,7 +303,7 @@ def _largest(
     """The eigenvalue that is largest in value, and its unit eigenvector."""
     if size <= DENSE:
         full = np.stack([product(unit) for unit in np.eye(size)])
-        values, vectors = np.linalg.eigh((full + full.T) / 2)
+        values, vectors = np.linalg.eigh(full)
         return float(values[-1]), vectors[:, -1]
     try:
         from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
