@@ -278,6 +278,11 @@ def running_mean(before: float, now: float, beta: float, steps: float) -> float:
     return beta**steps * before + (1 - beta**steps) * now
 
 
+# Of two features whose gradients have one size when they are there, the one that is there half as
+# often has √2 times the rate: half as many squares are in its sum (Duchi, Hazan, Singer 2011).
+ADAGRAD_POWER = -0.5
+
+
 def adagrad_rate(lr: float, gradient: float, t: float) -> float:
     """α / (|g| √t): Adagrad's rate after t steps of one and the same gradient, ε = 0."""
     return lr / (abs(gradient) * math.sqrt(t))
@@ -287,6 +292,21 @@ def rmsprop_rate(lr: float, gradient: float, rho: float, t: float = math.inf) ->
     """α / (|g| √(1 - ρᵗ)): RMSProp's rate after t steps of one and the same gradient, ε = 0. In the
     long run α / |g|, so that each step has the length α."""
     return lr / math.sqrt(running_mean(0.0, gradient**2, rho, t))
+
+
+def rate_after_change(
+    lr: float, before: float, now: float, beta: float, t: int, since: int, corrected: bool = False
+) -> float:
+    """α over the root of the mean square at step t, `since` steps after the gradient became `now`,
+    which was `before` all the time, ε = 0: RMSProp's rate, and `corrected` Adam's."""
+    square = running_mean(0.0, before**2, beta, t - since)
+    square = running_mean(square, now**2, beta, since)
+    return lr / math.sqrt(square / running_mean(0.0, 1.0, beta, t) if corrected else square)
+
+
+def recovery(rho: float) -> float:
+    """1 / √ρ: by what RMSProp's rate of a weight grows each step that its gradient is 0."""
+    return 1 / math.sqrt(rho)
 
 
 def adam_step(lr: float, gradient: float, eps: float) -> float:
