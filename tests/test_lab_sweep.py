@@ -31,7 +31,7 @@ def test_the_claims_hold_for_every_method(found):
     assert found.holds, [claim.row() for claim in found.claims if not claim.holds]
     assert list(found.maps) == ["heavy ball", "Nesterov"]
     others = sweep(["heavy ball, ema", "gradient descent"], (0.0, 0.8),
-                   np.geomspace(1.0, 30.0, 9), steps=150, condition=20)  # fmt: skip
+                   np.geomspace(1.0, 30.0, 9), steps=200, condition=20)  # fmt: skip
     assert others.holds, [claim.row() for claim in others.claims if not claim.holds]
     for made in others.maps.values():
         assert 0 < made.diverged.sum() < made.diverged.size
@@ -40,7 +40,7 @@ def test_the_claims_hold_for_every_method(found):
 @pytest.mark.parametrize("method", ["heavy ball", "Nesterov", "heavy ball, ema"])
 def test_a_cell_of_a_row_is_the_run_of_an_optimizer_with_that_rate(method):
     mus, rates = (0.2, 0.6), (0.1, 0.7, 1.1)
-    made = sweep([method], mus, rates, steps=100, condition=10, seed=2).maps[method]
+    made = sweep([method], mus, rates, steps=200, condition=10, seed=2).maps[method]
     draws = np.random.default_rng([2, 0x73776570])
     across, _ = np.linalg.qr(draws.standard_normal((8, 8)))
     hessian = across * np.geomspace(0.1, 1.0, 8) @ across.T
@@ -55,7 +55,7 @@ def test_a_cell_of_a_row_is_the_run_of_an_optimizer_with_that_rate(method):
             loss.backward()
             return loss
 
-        for _ in range(100):
+        for _ in range(200):
             optimizer.step(closure)
         ends = [p @ hessian @ p / 2 for p in (start, w.data)]
         assert made.loss[row, column] == pytest.approx(ends[1] / ends[0], rel=1e-6)
@@ -141,7 +141,7 @@ def test_the_map_of_the_digits_holds_the_loss_of_each_run_and_makes_no_claim():
     ({"mus": (0.5,)}, "sweep: mus"), ({"mus": (0.5, 1.0)}, "sweep: mus"),
     ({"mus": (0.5, 0.2)}, "sweep: mus"), ({"rates": (0.0, 1.0)}, "sweep: rates"),
     ({"rates": (1.0, math.inf)}, "sweep: rates"), ({"condition": 0.5}, "sweep: condition"),
-    ({"condition": math.nan}, "sweep: condition"), ({"steps": 99}, "sweep: steps"),
+    ({"condition": math.nan}, "sweep: condition"), ({"steps": 199}, "sweep: steps"),
     ({"mus": (0.0, 0.999)}, "steps=5000, or more"), ({"seed": -1}, "sweep: seed"),
 ])  # fmt: skip
 def test_what_is_out_of_range_is_refused_by_its_name(bad, text):

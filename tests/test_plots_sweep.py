@@ -12,7 +12,7 @@ from tinygrad_opt.plots.sweep import sweep_caption, sweep_figure
 
 @pytest.fixture(scope="module")
 def found():
-    return sweep(mus=(0.0, 0.5, 0.9), rates=np.geomspace(0.3, 5.0, 8), steps=120)
+    return sweep(mus=(0.0, 0.5, 0.9), rates=np.geomspace(0.3, 5.0, 8), steps=200)
 
 
 def digits(mus=(0.0, 0.5, 0.9), rates=(0.1, 1.0, 10.0)):
@@ -93,7 +93,7 @@ def test_the_caption_counts_the_cells(found):
 
 
 def test_a_map_where_all_diverged_can_be_drawn_too():
-    finding = sweep(["heavy ball"], (0.0, 0.5), (7.0, 9.0), steps=100)
+    finding = sweep(["heavy ball"], (0.0, 0.5), (7.0, 9.0), steps=200)
     assert finding.maps["heavy ball"].diverged.all()
     assert len(sweep_figure(finding)) == 2
 

@@ -10,13 +10,13 @@ from tinygrad_opt.cli.output import print_table, print_text
 
 EXAMPLES = """\
 examples:
-  tinygrad-opt sweep                                the heavy ball and Nesterov on a bowl
-  tinygrad-opt sweep --method ema --rate 0.5 1 2 5 10 20 50 --mu 0 0.5 0.9
-  tinygrad-opt sweep --condition 1000 --steps 2000
-  tinygrad-opt sweep --problem digits --jobs 2      a network instead, a run a cell
-  tinygrad-opt sweep --tune 100 --jobs 2 --out mine tune α and μ for the network (extra [tune])
-  tinygrad-opt sweep --tune 200 --jobs 2 --out mine go on with that search
-  tinygrad-opt sweep --json > sweep.json            for programs
+  tinygrad-opt sweep                                 the heavy ball and Nesterov on a bowl
+  tinygrad-opt sweep --condition 1000 --steps 2000   a narrower valley
+  tinygrad-opt sweep --method ema --rate 1 5 20 50 --mu 0 0.5 0.9
+  tinygrad-opt sweep --problem digits --jobs 2       a network instead, a run a cell
+  tinygrad-opt sweep --tune 100 --jobs 2 --out mine  search for the best α and μ (extra [tune])
+  tinygrad-opt sweep --tune 200 --jobs 2 --out mine  go on with that search
+  tinygrad-opt sweep --json > sweep.json             for programs
 """
 METHODS = {
     "heavy-ball": "heavy ball", "nesterov": "Nesterov", "ema": "heavy ball, ema",
@@ -50,7 +50,7 @@ def add(commands: Any, layout: dict) -> None:
            "to 10); of the bowl in units of 1 / its largest curvature")
     option("--condition", type=finite, metavar="K",
            help="of the bowl, largest over smallest curvature (default: 100)")
-    option("--steps", type=count(100), metavar="N", help="of a run on the bowl (default: 500)")
+    option("--steps", type=count(200), metavar="N", help="of a run on the bowl (default: 500)")
     option("--epochs", type=count(1), metavar="N", help="of a run on the digits (default: 5)")
     option("--tune", type=count(1), metavar="TRIALS",
            help="search for the best pair with so many trials in all, those of earlier calls "

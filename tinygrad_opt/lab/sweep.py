@@ -130,7 +130,7 @@ def sweep(
         methods: of `theory.LIMITS`.
         mus, rates: μ in [0, 1) and α above 0, each ascending, two or more of each.
         condition: κ, 1 or more: the smallest curvature is 1/κ.
-        steps: of each run, 100 or more, and 5 / (1 - μ) or more for every μ: before that a run says
+        steps: of each run, 200 or more, and 5 / (1 - μ) or more for every μ: before that a run says
             more of its start than of its end.
         seed: of the start, and of the directions of the curvatures.
         progress: a bar: True, False, or None as for `fit`.
@@ -139,7 +139,7 @@ def sweep(
         ValueError: an unknown method; numbers out of their range, or not ascending.
     """
     methods, seed = _checked_methods(methods), whole("sweep: seed", seed)
-    steps = whole("sweep: steps", steps, least=100)
+    steps = whole("sweep: steps", steps, least=200)
     if not 1 <= condition < math.inf:
         raise ValueError(f"sweep: condition is a finite number of 1 or more, not {condition!r}")
     grid = checked_grid(mus, rates)

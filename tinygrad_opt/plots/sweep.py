@@ -151,8 +151,8 @@ def sweep_caption(finding: Sweep) -> str:
         judged = sum(made.wrong_side()[1] for made in finding.maps.values())
         return (
             f"Of {judged:,} cells more than 3 % from the line, {wrong} are on the wrong side of "
-            f"it. The fastest, the star, has μ = {mu:.2f} and α = {lr:.2f}{predicted}: just before "
-            f"the coast.\n{fair}"
+            f"it. The fastest, the star, has μ = {mu:.2f} and α = {lr:.2f}{predicted}: "
+            f"{100 * lr / made.limits[row]:.0f} % of its limit.\n{fair}"
         )
     edge = [made.rates[np.argmin(losses)] for losses in made.loss]
     wrong, judged = made.wrong_side()

@@ -83,7 +83,7 @@ def losses_in_order(found: Tuning, ax: Any) -> Any:
     ax.set_yscale("log")
     if seen.any():
         ax.set_ylim(0.7 * losses[seen].min(), 1.4 * losses[seen].max())
-    ax.set_xlim(0, len(losses) + 1)
+    ax.set_xlim(0, 1.03 * len(losses))
     ax.plot(numbers[seen], losses[seen], "o", color="#9AA5B1", markersize=4.5, label="a trial",
             zorder=2)  # fmt: skip
     lowest = np.minimum.accumulate(losses)
