@@ -119,6 +119,14 @@ def convergence_rate(method: str, lr: float, mu: float, curvatures: Iterable[flo
     return max(sizes)
 
 
+def curvatures_of_squares(jacobian: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The smallest and the largest curvature of Σ r² of two weights where all residuals r are 0:
+    the eigenvalues of 2 JᵀJ, J having a row (∂r/∂x, ∂r/∂y) for each r (Gauss 1809)."""
+    xx, xy, yy = (2 * sum(row[i] * row[j] for row in jacobian) for i, j in ((0, 0), (0, 1), (1, 1)))
+    middle, apart = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)
+    return middle - apart, middle + apart
+
+
 # ---- memory --------------------------------------------------------------------------------------
 
 
