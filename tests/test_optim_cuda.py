@@ -112,6 +112,27 @@ def test_l2_costs_no_second_launch(make, cp, no_sync):
         np.testing.assert_array_equal(host(b.data), a.data)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_check_for_nan_and_inf_is_one_launch_more_and_remembers_the_first_step(
+    bad, dtype, cp, no_sync
+):
+    ws = weights(dtype, cp)
+    optimizer = optim.SGD(ws, lr=0.1)
+    for step in range(6):
+        give_gradients(ws, step, cp)
+        if step in (2, 4):
+            ws[1].grad[64] = bad
+        with no_sync(), launching(cp, 2 + (step == 0)):  # the first one makes room for the note
+            optimizer.step()
+        if step == 1:
+            optimizer.raise_if_not_finite()
+            optimizer.finite.bad_step = cp.full((), -1, "int64")
+    with pytest.raises(FloatingPointError, match="at step 2;"):
+        optimizer.raise_if_not_finite()
+    optimizer.raise_if_not_finite()  # told once
+
+
 def test_groups_are_a_launch_each_and_the_schedule_is_asked_on_the_host(cp, no_sync):
     def run(ws):
         groups = [{"params": ws[:1], "lr": optim.schedules.cosine(0.1, 10)}, {"params": ws[1:]}]

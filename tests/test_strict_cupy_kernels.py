@@ -46,6 +46,13 @@ def test_a_kernel_broadcasts_reads_raw_arrays_and_knows_its_index(cp, kernel):
     np.testing.assert_array_equal(y.get(), expected)
 
 
+def test_a_kernel_may_write_into_an_array_of_another_size(cp, kernel):
+    found = cp.full((), -1, "i8")
+    find = kernel("T x, int64 n", "raw int64 found", "if (x == n) found[0] = i", "find")
+    find(cp.asarray(np.arange(5.0)), 3, found)
+    assert int(found) == 3
+
+
 @pytest.mark.parametrize(
     "body", ["max(x, T(3))", "max(T(3), x)", "min(x, T(3))", "min(T(3), x)", "fmax(x, T(3))"]
 )

@@ -186,7 +186,7 @@ class ElementwiseKernel:
             steps.append(0 if p.raw or (p.is_const and not host.ndim) else 1)
             if p.is_const and steps[-1]:
                 host = np.broadcast_to(host, shape)
-            elif not p.is_const and host.shape != shape:
+            elif not p.is_const and not p.raw and host.shape != shape:
                 raise ValueError("Out shape is mismatched")
             memory.append(np.asarray(host, order="C"))
             if not p.is_const and memory[-1] is not host:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tinygrad_opt.backend import array_module
+from tinygrad_opt.backend import Array, array_module
 from tinygrad_opt.optim.grammar import MASK
 from tinygrad_opt.optim.rule import Rule
 
@@ -51,6 +51,21 @@ def _kernel(rule: Rule, cupy: Any) -> Any:
         parameters, results, body, re.sub(r"\W", "_", rule.name, flags=re.ASCII),
         preamble=PREAMBLE, options=("--fmad=false",),
     )  # fmt: skip
+
+
+@functools.cache
+def _watcher(cupy: Any) -> Any:
+    # Many threads may write at once: all of them the same number.
+    return cupy.ElementwiseKernel(
+        "T g, int64 t", "raw int64 bad_step",
+        "if (!isfinite(g) && bad_step[0] < 0) bad_step[0] = t", "watch",
+    )  # fmt: skip
+
+
+def watch(g: Array, t: int, bad_step: Array) -> None:
+    """Note the step t in `bad_step`, an int64 () on the GPU, if g has a NaN or inf and none was
+    noted before (it is -1 then): one launch, nothing waited for."""
+    _watcher(array_module(g))(g, t, bad_step)
 
 
 def launch(rule: Rule, arrays: Sequence[Any], hoisted: Sequence[float]) -> None:

@@ -6,6 +6,7 @@ On a GPU that number is not waited for: the step is noted there, and told when s
 import math
 
 from tinygrad_opt.backend import Array, array_module
+from tinygrad_opt.optim import cuda
 from tinygrad_opt.optim.flat import FlatVector
 
 
@@ -24,9 +25,9 @@ class FiniteCheck:
         On a GPU, unless told to `wait`, it only notes the step."""
         xp = array_module(g)
         if flat.backend != "numpy" and not wait:
-            before = xp.full((), -1) if self.bad_step is None else self.bad_step
-            new = (before < 0) & ~xp.isfinite(g).all()
-            self.bad_step = xp.where(new, t, before)
+            if self.bad_step is None:
+                self.bad_step = xp.full((), -1, "int64")
+            cuda.watch(g, t, self.bad_step)
             return
         # One dot product sees every NaN and inf. It may overflow where all is finite: look again.
         # (vdot is silent about an overflow, where @ would warn.)
