@@ -77,9 +77,9 @@ def test_the_mean_of_the_last_quarter_is_what_counts():
 
 
 def test_the_step_at_which_the_limit_was_passed_and_the_rises_after_it():
-    one = run([0.5, 1.5, 0.9, 1.1], np.arange(4 * EVERY) % 2)
+    one = run([0.5, 1.5, 0.9, 1.1], -np.arange(4 * EVERY) % 4)  # 0 3 2 1 0 3 2 1
     assert one.passed == EVERY
-    assert one.rises == pytest.approx(0.5, abs=0.01)
+    assert one.rises == pytest.approx(0.25, abs=0.01)
     never = run([0.5, 0.9], np.zeros(2 * EVERY))
     assert (never.passed, never.rises) == (None, 0.0)
 

@@ -148,6 +148,7 @@ def test_a_loss_that_is_linear_limits_nothing(n):
     w = tg.Tensor(np.ones(n), requires_grad=True)
     found = limits(None, lambda: (3 * w).sum(), SGD([w], lr=0.1))
     assert (found.sharpness, found.max_lr, found.share) == (0.0, np.inf, 0.0)
+    assert np.linalg.norm(found.direction) == pytest.approx(1.0)
     assert "nothing limits lr" in repr(found)
 
 
@@ -487,6 +488,18 @@ def test_without_scipy_the_extra_is_named_and_a_few_weights_do_without_it(monkey
         limits(None, lambda: (w * w).sum(), SGD([w], lr=0.1))
     w = weight(DENSE)
     assert limits(None, lambda: (w * w).sum(), SGD([w], lr=0.1)).sharpness == pytest.approx(2.0)
+
+
+def test_lanczos_that_does_not_settle_is_told_of_with_the_cure(monkeypatch):
+    import scipy.sparse.linalg as linalg
+
+    def restless(*args, **settings):
+        raise linalg.ArpackNoConvergence("no convergence", np.zeros(0), np.zeros((100, 0)))
+
+    monkeypatch.setattr(linalg, "eigsh", restless)
+    w = weight(100)
+    with pytest.raises(RuntimeError, match=r"did not settle to 1e-08 .* accuracy=1e-3 say"):
+        limits(None, lambda: (w * w).sum(), SGD([w], lr=0.1), accuracy=1e-8)
 
 
 # ---- shown ---------------------------------------------------------------------------------------

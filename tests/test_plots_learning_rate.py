@@ -28,7 +28,7 @@ def path(lr, steps):
 def edge(method, problem, sharpness, off):
     mu = 0.0 if method == "gradient descent" else 0.9
     limit = stability_limit(method, mu) / sharpness
-    moves = {factor: factor ** np.arange(50.0) for factor in FACTORS}
+    moves = {factor: 3 * factor ** np.arange(50.0) for factor in FACTORS}
     moves[1.01][40:] = np.inf
     moves[0.99][45:] = 0.0
     return Edge(method, NAMES[method], problem, mu, sharpness, limit, limit * (1 + off), moves)
@@ -75,7 +75,7 @@ def test_the_fans_are_the_moves_of_the_quadratic_alone_as_shares_of_the_first(ax
             assert line.get_color() == COLOURS.get(one.optimizer, COLOURS["Nesterov"])
             shown = np.asarray(line.get_ydata())
             there = np.isfinite(shown)
-            np.testing.assert_allclose(shown[there], one.moves[factor][there])
+            np.testing.assert_allclose(shown[there], one.moves[factor][there] / 3)
             assert there.sum() == {0.99: 45, 1.0: 50, 1.01: 40}[factor]
 
 

@@ -220,11 +220,12 @@ def _edge(method: str, problem: str, make: Callable[[int], Problem], mu: float, 
 
     weights, loss = make(seed)
     found = limits(None, loss, METHODS[method](weights, 1.0, mu))
-    kept = {factor: moves(factor * found.max_lr) for factor in FACTORS}
+    predicted = theory.stability_limit(method, mu) / found.sharpness
+    kept = {factor: moves(factor * predicted) for factor in FACTORS}
     colours = {"gradient descent": "SGD", "Nesterov": f"Nesterov μ={mu:g}"}
     measured = largest_stable(lambda lr: fate(moves(lr)) == "diverges")
     return Edge(method, colours.get(method, f"Momentum μ={mu:g}"), problem, mu, found.sharpness,
-                found.max_lr, measured, kept)  # fmt: skip
+                predicted, measured, kept)  # fmt: skip
 
 
 # ---- claims --------------------------------------------------------------------------------------

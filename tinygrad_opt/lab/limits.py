@@ -311,7 +311,8 @@ def _largest(
         raise ImportError(
             f'limits: more than {DENSE} weights take SciPy: pip install "tinygrad-opt[lab]"'
         ) from error
-    first = np.random.default_rng(0).standard_normal(size) / math.sqrt(size)
+    first = np.random.default_rng(0).standard_normal(size)
+    first /= np.linalg.norm(first)
     if not product(first).any():  # a matrix of zeros, which ARPACK does not take
         return 0.0, first
     if start is not None:  # with a little of everything, should the top have changed places
