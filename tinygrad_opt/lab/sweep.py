@@ -155,7 +155,7 @@ def sweep(
             rows = []
             for mu in grid[0]:
                 rows.append(_row(method, mu, grid[1], condition, steps, seed))
-                bar.advance(1, lambda method=method, mu=mu: f"{method}, μ = {mu:.3g}")  # type: ignore[misc]
+                bar.advance(1, functools.partial(str, f"{method}, μ = {mu:.3g}"))
             loss, shrink = (np.stack(part) for part in zip(*rows))
             maps[method] = Map(method, "bowl", *grid, 1.0, loss, loss > 1, shrink, condition)
     fair = _fair()
@@ -297,7 +297,8 @@ def sweep_digits(
     with Bar(progress, "sweeping", len(tasks)) as bar, workers(jobs) as run:
         for task, loss in zip(tasks, run(_cell, tasks)):
             losses.append(loss)
-            bar.advance(1, lambda task=task: f"{task[0]}, μ = {task[1]:.3g}, α = {task[2]:.3g}")  # type: ignore[misc]
+            told = f"{task[0]}, μ = {task[1]:.3g}, α = {task[2]:.3g}"
+            bar.advance(1, functools.partial(str, told))
     every = np.reshape(losses, (len(methods), len(grid[0]), len(grid[1])))
     return Sweep([], {
         method: Map(method, "digits", *grid, sharpness, loss, ~(loss <= first))
