@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tinygrad_opt.cli import explain, lab, race, train
+from tinygrad_opt.cli import explain, lab, limits, race, sweep, train
 from tinygrad_opt.cli.options import Usage
 
 EXAMPLES = """\
@@ -22,6 +22,8 @@ examples:
   tinygrad-opt race --json > race.json         for programs
   tinygrad-opt train --optimizer sgd --lr 0.1  one run, epoch by epoch
   tinygrad-opt explain momentum                an update, line by line, with its numbers
+  tinygrad-opt limits                          the largest stable learning rate of a network
+  tinygrad-opt sweep                           every pair of μ and α, and where they diverge
   tinygrad-opt lab                             what the notes say, predicted and measured
 """
 
@@ -66,6 +68,6 @@ def _parser() -> tuple[argparse.ArgumentParser, Any]:
     commands = parser.add_subparsers(
         title="commands", dest="name", required=True, metavar="COMMAND"
     )
-    for command in (race, train, explain, lab):
+    for command in (race, train, explain, limits, sweep, lab):
         command.add(commands, layout)
     return parser, commands
