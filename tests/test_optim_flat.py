@@ -184,8 +184,58 @@ def test_a_backward_that_fails_leaves_a_cleared_gradient_zero():
         return x * 1.0
 
     broken.defvjp(lambda g, y, x: 1 / 0)
-    w, _optimizer = cleared()
-    x = tg.Tensor(np.ones(3, "float32"), requires_grad=True)
+    w = tg.Tensor(np.ones((3, 3), "float32"), requires_grad=True)
+    optimizer = SGD([w], lr=0.1)
+    optimizer.zero_grad()
+    x = broken(tg.Tensor(np.ones((3, 3), "float32"), requires_grad=True))
     with pytest.raises(ZeroDivisionError):
-        (broken(x) + 2 * w).sum().backward()
+        (x.detach() @ w + x).sum().backward()  # the product is walked first
     assert not w.grad.any()
+
+
+def raw(x):
+    return x.data if isinstance(x, tg.Tensor) else x
+
+
+PRODUCTS = {  # name: (the function of x and w, the shape of w); x has the shape (6, 4)
+    "rows": (lambda x, w: x @ w, (4, 3)),
+    "a vector": (lambda x, w: x[0] @ w, (4, 3)),
+    "by a vector": (lambda x, w: x @ w, (4,)),
+    "rows of rows": (lambda x, w: x.reshape(2, 3, 4) @ w, (4, 3)),
+    "a stack of matrices": (lambda x, w: x.reshape(2, 3, 4) @ w, (2, 4, 3)),
+    "a stack that is stretched": (lambda x, w: x.reshape(2, 3, 4) @ w, (1, 4, 3)),
+    "one matrix twice": (lambda x, w: (x @ w) @ w, (4, 4)),
+    "the left factor": (lambda x, w: w @ x, (3, 6)),
+    "itself": (lambda x, w: w @ w, (4, 4)),
+    "a product and a sum": (lambda x, w: (x @ w).sum() + (w * w).sum(), (4, 4)),
+    "another dtype": (lambda x, w: x.astype("float64") @ w, (4, 3)),
+    "linear": (lambda x, w: tg.linear(x, w, w[0]), (4, 3)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_a_product_writes_into_a_cleared_gradient_what_it_would_add_to_zeros(product, dtype):
+    rng = np.random.default_rng(0)
+    function, shape = PRODUCTS[product]
+    x, w = (tg.Tensor(rng.standard_normal(s).astype(dtype), requires_grad=True)
+            for s in ((6, 4), shape))  # fmt: skip
+    optimizer = SGD([w, x], lr=0.1)
+    y = function(x, w)
+    cotangent = rng.standard_normal(y.shape).astype(y.dtype)
+    wanted = tg.grad(y, [w, x], cotangent)
+    for t in (w, x):
+        t.grad = rng.standard_normal(t.shape).astype(dtype)  # what is to be forgotten
+    optimizer.zero_grad()
+    for create_graph in (False, True):
+        again = tg.grad(y, [w, x], cotangent, create_graph=create_graph)
+        for t, gradient, before in zip((w, x), again, wanted):
+            np.testing.assert_allclose(raw(gradient), before, rtol=1e-5)
+            assert t.cleared
+    for times in (1, 2):
+        y.backward(cotangent, retain_graph=True)
+        for t, gradient in zip((w, x), wanted):
+            bound = np.finfo(dtype).eps * 100
+            np.testing.assert_allclose(t.grad, times * gradient, rtol=0, atol=bound)
+            assert t.grad.dtype == dtype
+            assert np.shares_memory(t.grad, optimizer._flat[0].g)

@@ -155,6 +155,14 @@ def nondifferentiable(forward: Callable) -> Any:
     return op
 
 
+def writes(vjp: Callable) -> Callable:
+    """Mark a VJP that takes a keyword `out`, an array of the shape and dtype of its argument: there
+    it may write the cotangent, and give it back. The walk offers the gradient of a weight that
+    `zero_grad()` has cleared."""
+    vjp.writes = True  # type: ignore[attr-defined]
+    return vjp
+
+
 class _EachArgument:
     """The VJPs of an op with any number of arguments: `vjp(n, g, y, *args)` for the n-th."""
 
@@ -253,7 +261,7 @@ def graph_of(root: Tensor) -> list[Tensor]:
 
 def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool = False) -> dict:
     """Carry `cotangent` of order[0] down the graph; the cotangents of leaves and of `keep` come
-    back.
+    back. That of a leaf whose gradient is cleared may be written there, where nobody reads it yet.
 
     Newest first, because a tensor's cotangent is complete only when all its consumers were visited:
 
@@ -279,9 +287,11 @@ def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool
             if type(x) is Tensor and x._requires_grad:
                 if vjp is None:
                     raise anomaly.no_derivative(t.op, anomaly.place(t, vjp))
-                data, gx = x._data, None
+                data, gx, kwargs = x._data, None, t.kwargs
+                if x.cleared and not create_graph and hasattr(vjp, "writes") and x not in cotangents:
+                    kwargs = {**kwargs, "out": x._grad}
                 try:
-                    gx = vjp(g, y, *args, **t.kwargs)
+                    gx = vjp(g, y, *args, **kwargs)
                     if gx.shape != data.shape:
                         gx = unbroadcast(gx, data.shape)
                     if gx.dtype is not data.dtype and gx.dtype != data.dtype:  # promoted by the op
@@ -317,10 +327,10 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
     for t, first in zip(leaves, fresh):
         if first is not None:
             t._grad = first
-        elif t.cleared:
-            t._grad[...] = cotangents[t]
-        else:
+        elif not t.cleared:
             t._grad += cotangents[t]
+        elif cotangents[t] is not t._grad:
+            t._grad[...] = cotangents[t]
         t.graded, t.cleared = now, False
     if not retain_graph:
         for t in order:

@@ -3,7 +3,7 @@
 import math
 import string
 
-from tinygrad_opt.autograd import primitive
+from tinygrad_opt.autograd import primitive, writes
 from tinygrad_opt.backend import array_module
 from tinygrad_opt.ops.shape import operand, raw_array
 
@@ -26,7 +26,7 @@ def _product(a, b):
         raise ValueError(f"{a.shape} @ {b.shape}: {inner[0]} != {inner[1]}") from error
 
 
-def _matmul_vjp_a(g, y, a, b):
+def _matmul_vjp_a(g, y, a, b, bias=None):
     if b.ndim == 1:
         return column(g) * b
     if a.ndim == 1:
@@ -34,7 +34,8 @@ def _matmul_vjp_a(g, y, a, b):
     return g @ b.swapaxes(-1, -2)
 
 
-def _matmul_vjp_b(g, y, a, b):
+@writes
+def _matmul_vjp_b(g, y, a, b, bias=None, out=None):
     if a.ndim == 1:
         return g * a if b.ndim == 1 else a.reshape((-1, 1)) * row(g)
     if b.ndim == 1:
@@ -42,7 +43,9 @@ def _matmul_vjp_b(g, y, a, b):
     if b.ndim == 2 and a.ndim > 2:  # one product of all rows, not a sum of one for each matrix
         rows = math.prod(a.shape[:-1])
         a, g = a.reshape((rows, a.shape[-1])), g.reshape((rows, g.shape[-1]))
-    return a.swapaxes(-1, -2) @ g
+    if out is None or b.ndim > 2:
+        return a.swapaxes(-1, -2) @ g
+    return array_module(g).matmul(a.swapaxes(-1, -2), g, out=out)
 
 
 matmul.defvjp(_matmul_vjp_a, _matmul_vjp_b)
@@ -59,9 +62,7 @@ def linear(x, weight, bias):
     return y
 
 
-linear.defvjp(lambda g, y, x, weight, bias: _matmul_vjp_a(g, y, x, weight),
-              lambda g, y, x, weight, bias: _matmul_vjp_b(g, y, x, weight),
-              lambda g, y, x, weight, bias: g)  # fmt: skip
+linear.defvjp(_matmul_vjp_a, _matmul_vjp_b, lambda g, y, x, weight, bias: g)
 
 
 def column(v):
