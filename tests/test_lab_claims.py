@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tinygrad_opt import report
@@ -53,6 +54,11 @@ def test_nothing_holds_for_a_run_that_ended_in_nan():
     assert not claim.holds
     assert not Claim("a", math.nan, math.nan).holds
     assert json.loads(report.strict_json(as_data(claim)))["measured"] is None
+
+
+def test_a_claim_of_numpys_numbers_goes_into_json():
+    claim = Claim("a", np.float32(1.0), np.int64(1), np.float64(0.1))
+    assert json.loads(report.strict_json(as_data(claim)))["holds"] is True
 
 
 def test_a_claim_that_could_not_be_judged_is_refused():

@@ -34,7 +34,7 @@ class Claim:
     def __post_init__(self) -> None:
         if isinstance(self.predicted, str) != isinstance(self.measured, str):
             raise TypeError(f"{self.what}: {self.predicted!r} and {self.measured!r} do not compare")
-        for name in ("predicted", "measured"):  # NumPy's scalars would not go into JSON
+        for name in ("predicted", "measured", "within"):  # NumPy's scalars would not go into JSON
             if not isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, float(value))
         if self.relative and self.within and not self.predicted:
