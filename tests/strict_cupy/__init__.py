@@ -34,11 +34,12 @@ from strict_cupy import device
 from strict_cupy.arrays import ndarray
 from strict_cupy.device import Counts, CUDARuntimeError, DeviceSynchronized
 from strict_cupy.extras import allow_synchronize
+from strict_cupy.kernels import NoCompiler
 from strict_cupy.modules import ALL, cupy, cupyx
 
 __all__ = [
-    "CUDARuntimeError", "Counts", "DeviceSynchronized", "counting", "cupy", "cupyx", "install",
-    "installed", "ndarray", "no_sync",
+    "CUDARuntimeError", "Counts", "DeviceSynchronized", "NoCompiler", "counting", "cupy", "cupyx",
+    "install", "installed", "ndarray", "no_sync",
 ]  # fmt: skip
 
 

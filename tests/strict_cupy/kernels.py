@@ -74,6 +74,10 @@ extern "C" void run(long long n, void **memory, const long long *step) {{
 """
 
 
+class NoCompiler(RuntimeError):
+    """What a kernel raises on a machine that cannot compile it."""
+
+
 def compiler() -> str | None:
     """The C++ compiler of this machine, or None: then no kernel can run."""
     candidates = (os.environ.get("CXX"), "c++", "g++", "clang++")
@@ -217,7 +221,7 @@ _built = tempfile.TemporaryDirectory(prefix="strict_cupy-", ignore_cleanup_error
 @functools.cache
 def _compiled(source: str) -> Any:
     if compiler() is None:
-        raise RuntimeError("no C++ compiler: the stand-in cannot run an ElementwiseKernel")
+        raise NoCompiler("no C++ compiler: the stand-in cannot run an ElementwiseKernel")
     library = Path(_built.name) / f"kernel{len(os.listdir(_built.name))}.so"
     command = [compiler(), "-O2", "-shared", "-fPIC", "-ffp-contract=off", "-x", "c++", "-"]
     done = subprocess.run(
