@@ -53,7 +53,7 @@ for size in (10, 40, 160, 640):
     expected = theory.balanced_noise(inside, [len(own) for own in classes], size // 10)
     print(f"   B = {size:<5}{length(noise):7.3f}{expected:7.3f}")
 
-print("\n4. Batches of 32 or Gaussian noise as strong: the loss ½|w - image|² above the lowest")
+print("\n4. Batches of 32 or Gaussian noise as strong: the loss ½(w - image)² above the lowest")
 spread = length(x - x.mean(axis=0))
 noise = tg.optim.GaussianNoise(theory.noise_twin(spread, 32, weights=64))
 rng = np.random.default_rng(0)

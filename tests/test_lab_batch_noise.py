@@ -2,6 +2,7 @@
 and the experiment would notice if it were not."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from tinygrad_opt.lab.batch_noise import (
     spread_of,
     twins,
 )
+from tinygrad_opt.lab.claims import as_data
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +161,11 @@ def test_the_ends_of_epochs_are_lower_than_their_middles(found):
 
 def test_the_claims_hold_from_another_seed_and_fewer_draws(found):
     assert found.holds, [claim.row() for claim in found.claims if not claim.holds]
+
+
+def test_the_claims_are_plain_numbers_that_json_takes(found):
+    for claim in found.claims:
+        assert json.loads(json.dumps(as_data(claim)))["holds"] is True
 
 
 def test_balanced_batches_are_quieter_and_less_so_at_the_end_of_training(found):

@@ -1,10 +1,13 @@
 """Noise leaves a ridge and a dead neuron when the theory says, and at the price that it says; and
 the experiment would notice if it were not so."""
 
+import json
+
 import numpy as np
 import pytest
 
 from tinygrad_opt.lab import theory
+from tinygrad_opt.lab.claims import as_data
 from tinygrad_opt.lab.perturbation import (
     AWAY,
     CURVATURE,
@@ -166,6 +169,11 @@ def test_a_median_is_read_between_two_steps():
 
 def test_the_claims_hold_from_another_seed(found):
     assert found.holds, [claim.row() for claim in found.claims if not claim.holds]
+
+
+def test_the_claims_are_plain_numbers_that_json_takes(found):
+    for claim in found.claims:
+        assert json.loads(json.dumps(as_data(claim)))["holds"] is True
 
 
 def test_they_hold_with_other_noise_and_another_rate():

@@ -164,14 +164,14 @@ def spread_of(noise: np.ndarray) -> tuple[float, float]:
     """The root mean square length of the rows, and its standard error."""
     squares = (noise**2).sum(axis=1)
     root = math.sqrt(squares.mean())
-    return root, squares.std(ddof=1) / math.sqrt(len(squares)) / (2 * root)
+    return root, float(squares.std(ddof=1)) / math.sqrt(len(squares)) / (2 * root)
 
 
 # ---- the twin ------------------------------------------------------------------------------------
 
 
 def twins(seed: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Find the mean of the images by gradient descent on ½|w - x|², in four ways: the mean loss
+    """Find the mean of the images by gradient descent on ½‖w - x‖², in four ways: the mean loss
     above the lowest after each step, and where it is predicted to stop."""
     (x, _), _ = load_digits()
     x = x[:TWIN_IMAGES].astype("float64")
@@ -202,7 +202,7 @@ def twins(seed: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         return np.array(losses)
 
     def everything() -> np.ndarray:
-        # The mean of ½|w - x|² over all x is ½|w - mean|² and a constant: the gradient is the same.
+        # The mean of ½‖w - x‖² over all x is ½‖w - mean‖² and a constant: the gradient is the same.
         return center.reshape(1, 1, weights)
 
     noise = theory.batch_noise(spread, TWIN_BATCH)
@@ -278,7 +278,7 @@ def _noise_claims(spreads: dict[str, Spread], images: int) -> list[Claim]:
     left = [theory.batch_noise(1.0, int(size), images) / theory.batch_noise(1.0, int(size))
             for size in shuffled.sizes]  # fmt: skip
     slope = np.polyfit(np.log(shuffled.sizes), np.log(shuffled.measured / left), 1)[0]
-    claims = [Claim("slope of log noise over log B, √((N - B) / (N - 1)) divided out", -0.5,
+    claims = [Claim("slope over B, log axes, of noise · √((N - 1) / (N - B))", -0.5,
                     float(slope), within=0.03, relative=False)]  # fmt: skip
     for name, word, few in (
         ("shuffled", "without replacement", BATCHES), ("replaced", "with replacement", FEW),
@@ -289,7 +289,7 @@ def _noise_claims(spreads: dict[str, Spread], images: int) -> list[Claim]:
             Claim(f"noise of the gradient, B = {size}, {word}", expected, measured,
                   within=3 * error, relative=False)
             for size, measured, error, expected in zip(
-                own.sizes, own.measured, own.error, own.predicted
+                *(column.tolist() for column in (own.sizes, own.measured, own.error, own.predicted))
             ) if size in few
         ]  # fmt: skip
     return claims
@@ -310,14 +310,14 @@ def _balance_claims(
     spreads: dict[str, Spread], late: Sequence[tuple[tuple[float, float], float]]
 ) -> list[Claim]:
     at = BATCHES.index(80)
-    early = [((spread.measured[at], spread.error[at]), spread.predicted[at])
-             for spread in (spreads["balanced"], spreads["shuffled"])]  # fmt: skip
+    early = [((float(own.measured[at]), float(own.error[at])), float(own.predicted[at]))
+             for own in (spreads["balanced"], spreads["shuffled"])]  # fmt: skip
     claims = []
     for epochs, pair in ((EARLY, early), (LATE, late)):
         (a, error_a), (b, error_b) = (measured for measured, _ in pair)
         error = a / b * math.hypot(error_a / a, error_b / b)
         claims.append(Claim(
-            f"noise of balanced batches beside that of shuffled ones, B = 80, epoch {epochs}",
+            f"noise of balanced batches beside random ones, B = 80, epoch {epochs}",
             pair[0][1] / pair[1][1], a / b, within=3 * error, relative=False,
         ))  # fmt: skip
     return claims
@@ -328,7 +328,7 @@ def _twin_claims(losses: dict[str, np.ndarray], floors: dict[str, float]) -> lis
     drawn, noise = (float(losses[name][half:].mean()) for name in ("drawn", "noise"))
     ends = losses["epochs"][half::epoch]
     return [
-        Claim(f"floor of ½|w - x|², batches of {TWIN_BATCH}", floors["drawn"], drawn, within=0.05),
+        Claim(f"floor of ½‖w - x‖², batches of {TWIN_BATCH}", floors["drawn"], drawn, within=0.05),
         Claim("its floor, all images and Gaussian noise as strong", floors["noise"], noise,
               within=0.05),
         Claim("the floor on batches, as a multiple of that under noise", 1.0, drawn / noise,

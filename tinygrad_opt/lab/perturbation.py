@@ -158,7 +158,7 @@ def perturbation(
     still, moved = _still(lr, seeds, seed)
     escapes = ridges | neurons
     claims = [
-        *(Claim(f"{what} without noise, under SGD, momentum and Adam, of {3 * seeds}", 0, count)
+        *(Claim(f"{what} without noise: SGD, momentum, Adam, of {3 * seeds}", 0, count)
           for what, count in moved.items()),
         *_escape_claims(lr, seeds, crowd, escapes),
         *_floor_claims(lr, std, decay, settlings),
@@ -243,7 +243,7 @@ def _still(lr: float, seeds: int, seed: int) -> tuple[np.ndarray, dict[str, int]
     rng = np.random.default_rng([seed, 0x7374696C6C])
     ridge = {"x": rng.uniform(-2, 2, seeds), "y": np.zeros(seeds)}
     dead = {"w": -DEPTH * rng.uniform(0.1, 2, seeds)}
-    moved = {"off the ridge": 0, "dead neurons that moved": 0}
+    moved = {"off the ridge": 0, "dead neurons moved": 0}
     largest = np.zeros(STILL_STEPS + 1)
     for rule in (SGD, Momentum, Adam):
         make = partial(rule, lr=lr)
@@ -251,7 +251,7 @@ def _still(lr: float, seeds: int, seed: int) -> tuple[np.ndarray, dict[str, int]
         ws = record(neuron, dead, make, STILL_STEPS, lambda w: w.copy())
         largest = np.maximum(largest, ys.max(axis=1))
         moved["off the ridge"] += int((ys[-1] != 0).sum())
-        moved["dead neurons that moved"] += int((ws[-1] != dead["w"]).sum())
+        moved["dead neurons moved"] += int((ws[-1] != dead["w"]).sum())
     return largest, moved
 
 
@@ -276,20 +276,20 @@ def _escape_claims(
     for name, escape in escapes.items():
         if escape.seeds is not None:
             last = len(escape.seeds) - 1
-            share = escape.predicted[last]
+            share, count = float(escape.predicted[last]), seeds * float(escape.seeds[last])
             yield Claim(
                 f"{did[name]} by step {last}, σ = {escape.std:g}, of {seeds} seeds", seeds * share,
-                seeds * escape.seeds[last], within=3 * seeds * _binomial_error(share, seeds),
+                count, within=3 * seeds * _binomial_error(share, seeds),
                 relative=False,
             )  # fmt: skip
     for name, escape in escapes.items():
         place, _, how = name.partition(", ")
         noise = f"σ = {escape.std:g}" + (" and decay" if how == "decay" else "")
         for step in (int(np.argmin(np.abs(escape.predicted - part))) for part in LOOKS[how]):
-            share = escape.predicted[step]
+            share = float(escape.predicted[step])
             yield Claim(
                 f"{did[place]} by step {step}, {noise}, share of {crowd:,}", share,
-                escape.crowd[step], within=3 * _binomial_error(share, crowd), relative=False,
+                float(escape.crowd[step]), within=3 * _binomial_error(share, crowd), relative=False,
             )  # fmt: skip
         if how != "decay":
             time = partial(theory.crossing_time, lr, escape.std, DEPTH)
@@ -315,9 +315,10 @@ def _floor_claims(
     constant, falling = settlings["constant"], settlings["decay"]
     return [
         Claim(f"floor of the bowl's loss, σ = {std:g}", theory.floor(lr, CURVATURE, std),
-              constant.loss[last].mean(), within=0.05),
+              float(constant.loss[last].mean()), within=0.05),
         Claim(f"its loss with decay {decay:g}, mean of the last {BOWL_STEPS // 3} steps",
-              falling.predicted[last].mean(), falling.loss[last].mean(), within=0.05),
+              float(falling.predicted[last].mean()), float(falling.loss[last].mean()),
+              within=0.05),
     ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.lab.batch_noise import SHOWN, TWIN_BATCH, BatchNoise
+from tinygrad_opt.lab.batch_noise import SHOWN, TWIN_BATCH, TWIN_IMAGES, BatchNoise
 from tinygrad_opt.plots.style import ACCENT, GRID, INK, OTHER, colour, dressed, label_ends, sheet
 
 SAMPLED = {"replaced": "with replacement", "shuffled": "each once", "balanced": "classes balanced"}
@@ -45,13 +45,13 @@ def batch_noise_caption(finding: BatchNoise) -> str:
     shuffled, balanced = (finding.spreads[name].measured for name in ("shuffled", "balanced"))
     half = len(finding.twins["noise"]) // 2
     drawn, noise = (finding.twins[name][half:].mean() for name in ("drawn", "noise"))
-    ends = finding.floors["epochs"] / finding.floors["drawn"]
+    ends = finding.twins["epochs"][half :: TWIN_IMAGES // TWIN_BATCH].mean()
     return (
         f"A batch's gradient is the full one plus noise, which falls as 1 / √B. Where batches hold "
         f"all classes equally, it is {balanced[0] / shuffled[0]:.2f} times as strong (B = 10).\n"
         f"Gaussian noise as strong on the full gradient stops at the same floor ({noise:.2g}, "
-        f"batches {drawn:.2g}). Dealt in epochs, batches cancel part of their noise: at each end "
-        f"{ends:.2f} of it."
+        f"batches {drawn:.2g}). Dealt in epochs, part of the noise cancels: {ends / drawn:.2f} of "
+        f"that floor at their ends."
     )
 
 
@@ -115,7 +115,7 @@ def _twins(ax: Any, finding: BatchNoise) -> None:
     ax.set_xlabel("step", color=INK)
     ax.grid(axis="y", color=GRID)
     label_ends(ax, ends, inks)
-    dressed(ax, "Batches and their Gaussian twin", "loss ½|w - x|² above the lowest, mean of many")
+    dressed(ax, "Batches and their Gaussian twin", "loss ½‖w - x‖² above the lowest, mean of many")
 
 
 FIGURES = {"batch-noise": batch_noise_figure}
