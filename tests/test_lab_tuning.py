@@ -96,6 +96,9 @@ def test_it_comes_near_the_bottom_and_looks_over_all_of_the_space(fast, tmp_path
     for name, (low, high) in SPACE.items():
         assert low * (1 - 1e-9) <= min(tried[name]) < max(tried[name]) <= high * (1 + 1e-9)
         assert max(tried[name]) / min(tried[name]) > 20
+        first = tried[name][:10]  # these are drawn at random: evenly, on a logarithmic axis
+        assert len(set(first)) == 10
+        assert 3 <= sum(value < math.sqrt(low * high) for value in first) <= 7
     assert any(math.isinf(trial.loss) for trial in found.trials)
     assert [(t.lr, t.mu) for t in found.trials] == fast
     assert all(t.val_loss == 2 * t.loss for t in found.trials)
