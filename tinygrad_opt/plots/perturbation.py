@@ -56,7 +56,7 @@ def _map(ax: Any, finding: Perturbation) -> None:
     side = np.linspace(-SEEN, SEEN, 161)
     x, y = np.meshgrid(side, side)
     levels = np.linspace(-2.4, 2.4, 13)
-    ax.contour(x, y, saddle(x, y), levels, colors=GRID, linewidths=1, linestyles="-", zorder=1)  # type: ignore[arg-type]
+    ax.contour(x, y, saddle(x, y), levels, colors=GRID, linewidths=1, linestyles="-", zorder=1)
     for path in finding.paths:
         ax.plot(path[:, 0], path[:, 1], color=ACCENT, alpha=0.35, linewidth=0.8, zorder=2)
     ax.plot([-2, 2], [0, 0], color=colour("SGD"), linewidth=1.8, zorder=3, label="without noise")
