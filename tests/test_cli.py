@@ -94,7 +94,8 @@ def test_the_table_holds_the_numbers_of_the_json(empty_folder, capsys):
     assert rows[0] == ["optimizer", "learning rate", "training loss", "test loss", "test accuracy",
                        "ms a step", "state bytes a weight"]  # fmt: skip
     assert len(rows) == 2 + len(data["optimizers"])
-    for cells, row in zip(rows[2:], data["optimizers"]):
+    by_loss = sorted(data["optimizers"], key=lambda row: row["train_loss"])
+    for cells, row in zip(rows[2:], by_loss):
         accuracy, deviation = 100 * row["test_accuracy"], 100 * row["test_accuracy_std"]
         expected = [
             row["name"], f"{row['lr']:g}", f"{row['train_loss']:.5f}", f"{row['test_loss']:.4f}",
@@ -104,8 +105,26 @@ def test_the_table_holds_the_numbers_of_the_json(empty_folder, capsys):
         assert cells == expected
         (line,) = (line for line in printed.splitlines() if line.startswith(f"  {row['name']} "))
         assert line.split() == " ".join(expected).split()
-    for words in ("0, 1", "batches of 256", "seeds 100 to 104", "race.png"):
+    for words in ("0, 1", "batches of 256", "17 from 0.0001 to 20", "seeds 100 to 104",
+                  "85 runs for each"):  # fmt: skip
         assert words in markdown
+        assert words in printed or words == "batches of 256"
+    assert "race.png" in markdown
+    assert data["tuning_seeds"] == [100, 101, 102, 103, 104]
+
+
+def test_what_sets_an_optimizer_apart_is_said_where_it_races(empty_folder, capsys):
+    assert main(["race", "--optimizers", "sgd", "rprop", "lbfgs", *QUICK]) == 0
+    printed = capsys.readouterr().out
+    markdown = (empty_folder / "race/race.md").read_text("utf-8")
+    for text in (printed, markdown):
+        assert "Rprop and LBFGS: a step an epoch, from the gradient over all images." in text
+        assert CONTESTANTS["lbfgs"].remark in text
+        assert "SAM" not in text
+    assert main(["race", "--optimizers", "sgd", "sam", *QUICK]) == 0
+    printed = capsys.readouterr().out
+    assert "two gradients a step" in printed
+    assert "a step an epoch" not in printed
 
 
 def test_a_race_in_which_one_diverges_says_so_and_fails_with_1(reckless, empty_folder, capsys):

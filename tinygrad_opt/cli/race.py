@@ -1,7 +1,9 @@
 """`tinygrad-opt race`: one network under each optimizer, as a table and a picture."""
 
 import argparse
+import math
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,8 @@ def add(commands: Any, layout: dict) -> None:
         "race", help="train one network with each optimizer, and compare",
         description="Train the same network on the same batches of real digits with each "
         "optimizer,\nand show who gets how far: a table, and a picture in the folder OUT.",
-        epilog="optimizers: " + ", ".join(CONTESTANTS) + "\n\n" + EXAMPLES, **layout,
+        epilog=textwrap.fill("optimizers: " + ", ".join(CONTESTANTS), 80) + "\n\n" + EXAMPLES,
+        **layout,
     )  # fmt: skip
     option = parser.add_argument
     option("--optimizers", nargs="+", metavar="NAME", help="who runs (default: all)")
@@ -47,7 +50,7 @@ def add(commands: Any, layout: dict) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """`tinygrad-opt race`: the table to stdout, the picture, table and numbers to the folder."""
     from tinygrad_opt.lab.race import chosen, race
-    from tinygrad_opt.plots import race_figure
+    from tinygrad_opt.plots import race_figure, save
 
     seeds, out = arguments.seed, arguments.out
     if len(set(seeds)) < len(seeds):
@@ -63,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     numbers = as_json(results, arguments)
     (out / "race.json").write_text(numbers + "\n", "utf-8")
     (out / "race.md").write_text(as_markdown(results, arguments), "utf-8")
-    race_figure(results)[0].figure.savefig(out / "race.png")
+    save(race_figure(results)[0], out / "race.png")
     if arguments.json:
         print(numbers)
     else:
@@ -83,10 +86,14 @@ HEADINGS = (
 
 
 def rows(results: Sequence[Any]) -> list[list[str]]:
+    """The cells under `HEADINGS`, the lowest training loss first and those without one last."""
     from tinygrad_opt.lab.race import summary
 
+    def loss(row: dict[str, Any]) -> float:
+        return math.inf if row["train_loss"] is None else row["train_loss"]
+
     cells = []
-    for row in summary(results):
+    for row in sorted(summary(results), key=loss):
         if row["train_loss"] is None:
             figures = ["diverged"] * 3
         else:
@@ -109,11 +116,21 @@ def notes_on(results: Sequence[Any], arguments: argparse.Namespace) -> dict[str,
 
     from tinygrad_opt import __version__, backend
     from tinygrad_opt.data import load_digits
-    from tinygrad_opt.lab.race import BATCH_SIZE, EPOCHS, RATES, SIZES, TUNING_SEEDS
+    from tinygrad_opt.lab.race import (
+        BATCH_SIZE,
+        CONTESTANTS,
+        EPOCHS,
+        RATES,
+        SIZES,
+        TUNING_SEEDS,
+    )
 
     (x_train, _), (x_test, _) = load_digits()
     spread = "over them, losses are medians and accuracies means ± standard deviations"
-    return {
+    racing = [CONTESTANTS[key] for key in dict.fromkeys(result.key for result in results)]
+    whole = " and ".join(each.name.removesuffix(" full batch") for each in racing
+                         if each.full_batch)  # fmt: skip
+    notes = {
         "network": f"Network: {'-'.join(map(str, SIZES))}, ReLU, {results[0].weights:,} weights in "
         f"float32. From each start, all optimizers get the same first weights and the same batches "
         f"of {arguments.batch_size}, {arguments.epochs} epochs long.",
@@ -125,17 +142,25 @@ def notes_on(results: Sequence[Any], arguments: argparse.Namespace) -> dict[str,
         "learning rate": f"Learning rates: for each optimizer the one, of {len(RATES)} from "
         f"{RATES[0]:g} to {RATES[-1]:g}, with the lowest training loss after {EPOCHS} epochs of "
         f"batches of {BATCH_SIZE}, in the mean over {len(TUNING_SEEDS)} other starts (seeds "
-        f"{TUNING_SEEDS[0]} to {TUNING_SEEDS[-1]}). The test images had no say in it.",
+        f"{TUNING_SEEDS[0]} to {TUNING_SEEDS[-1]}): {len(RATES) * len(TUNING_SEEDS)} runs "
+        "for each. The test images had no say in it.",
+        "settings": "All else is as by default, unless the name says otherwise. "
+        + " ".join(each.remark for each in racing if each.remark),
+        "full batch": f"{whole}: a step an epoch, from the gradient over all images. The images "
+        "seen are as many as for the others, the steps far fewer.",
         "cost": "Time: the median step on this machine, forward, backward and update. State: what "
         "the optimizer really holds beside the weights, padding included; a float32 is 4 bytes.",
         "version": f"Made by tinygrad-opt {__version__} with NumPy {np.__version__} on the backend "
         f"{backend.current()}.",
     }
+    if not whole:
+        del notes["full batch"]
+    return notes
 
 
 def as_json(results: Sequence[Any], arguments: argparse.Namespace) -> str:
     from tinygrad_opt import __version__
-    from tinygrad_opt.lab.race import SIZES, summary
+    from tinygrad_opt.lab.race import RATES, SIZES, TUNING_SEEDS, summary
     from tinygrad_opt.report import strict_json
 
     columns = "loss", "accuracy", "val_loss", "val_accuracy"
@@ -146,7 +171,8 @@ def as_json(results: Sequence[Any], arguments: argparse.Namespace) -> str:
     ]  # fmt: skip
     return strict_json({
         "version": __version__, "sizes": SIZES, "epochs": arguments.epochs,
-        "batch_size": arguments.batch_size, "seeds": arguments.seed,
+        "batch_size": arguments.batch_size, "seeds": arguments.seed, "rates": RATES,
+        "tuning_seeds": TUNING_SEEDS,
         "optimizers": summary(results), "runs": runs,
     })  # fmt: skip
 
@@ -166,4 +192,6 @@ def print_race(results: Sequence[Any], arguments: argparse.Namespace) -> None:
     from tinygrad_opt.plots import race_caption
 
     print_table(HEADINGS, rows(results))
-    print_text(race_caption(results), notes_on(results, arguments)["learning rate"])
+    notes = notes_on(results, arguments)
+    subjects = ("starts", "learning rate", "settings", "full batch")
+    print_text(race_caption(results), *(notes[each] for each in subjects if each in notes))

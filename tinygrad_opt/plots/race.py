@@ -1,5 +1,6 @@
 """The race, drawn: who gets how far down, and what that is worth on images never seen."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -16,9 +17,14 @@ from tinygrad_opt.plots.style import (
     sheet,
 )
 
+CROWD = 8  # more lines than this, and their bands would hide each other
+
 
 def race_figure(results: Sequence[Result], ax: Any = None) -> Any:
     """Training loss and test accuracy of a race side by side, with sentences that read them.
+
+    On a page of its own each optimizer has a row, the highest loss on top: from the end of its
+    curve a line leads to its name, and beside that stand its dots.
 
     Args:
         results: from `lab.race`.
@@ -38,80 +44,93 @@ def race_figure(results: Sequence[Result], ax: Any = None) -> Any:
         except (TypeError, ValueError):
             raise ValueError("race_figure: ax is a pair of axes, for loss and accuracy") from None
         return loss_curves(results, left), accuracy_dots(results, right)
-    height = max(5.6, 2.6 + 0.64 * len(_by_name(results)))  # inches: a row of dots an optimizer
+    height = max(5.6, 2.64 + 0.26 * len(_standing(results)))  # inches: a row an optimizer
     left, right = sheet(
         "The optimizer race on handwritten digits",
         "One network, the same start, the same batches in the same order; each optimizer at its "
-        "own best learning rate α.", race_caption(results), (1.45, 1), height=height,
+        "own best learning rate α.", race_caption(results), (1.25, 1), height=height, wspace=0.52,
+        right=0.87,
     )  # fmt: skip
-    return loss_curves(results, left), accuracy_dots(results, right)
+    loss_curves(results, left, in_rows=True)
+    return left, accuracy_dots(results, right, names=False)
 
 
-def loss_curves(results: Sequence[Result], ax: Any = None) -> Any:
-    """The mean training loss of each epoch on a logarithmic axis, named at the line's end.
+def loss_curves(results: Sequence[Result], ax: Any = None, in_rows: bool = False) -> Any:
+    """The training loss over the epochs on a logarithmic axis, named at the line's end.
 
-    A line is the median over the seeds, its band goes from the lowest to the highest of them. A run
-    that failed is drawn thin up to its last whole epoch, with a cross there.
+    A line goes through the mean loss of each epoch, in its middle, to a dot: the loss over all
+    images after the last step. It is the median over the seeds; where there are few optimizers, its
+    band goes from the lowest to the highest of them. A run that failed is drawn thin up to its last
+    whole epoch, with a cross there. `in_rows` puts the names at even distances instead of as near
+    to the lines as can be.
     """
     from matplotlib.ticker import MaxNLocator
 
-    _check(results)
     ax = figure(7, 4.6, right=0.73).add_subplot() if ax is None else ax
     ax.set_yscale("log")
-    ends: list[tuple[float, float, str]] = []
-    for name, runs in _by_name(results).items():
-        curves = [run.history.loss for run in runs if not run.failure]
+    standing = _standing(results)
+    ends: dict[str, tuple[float, float]] = {}
+    for name, runs in standing.items():
+        curves = [[*run.history.loss, run.train_loss] for run in runs if not run.failure]
         if curves:
             columns = list(zip(*curves))
-            epochs = range(1, len(columns) + 1)
+            last = len(columns) - 1
+            epochs = [*(epoch + 0.5 for epoch in range(last)), last]
             middle = [statistics.median(column) for column in columns]
-            ax.plot(epochs, middle, color=colour(name), label=name, linewidth=2, zorder=3)
-            ends.append((len(columns), middle[-1], name))
-        if len(curves) > 1:
+            ax.plot(epochs, middle, color=colour(name), label=name, linewidth=1.6, zorder=3,
+                    marker="o", markersize=4, markevery=[-1])  # fmt: skip
+            ends[name] = (last, middle[-1])
+        if len(curves) > 1 and len(standing) <= CROWD:
             ax.fill_between(epochs, [min(c) for c in columns], [max(c) for c in columns],
                             color=colour(name), alpha=0.14, linewidth=0)  # fmt: skip
         for run in runs:
             if run.failure and (values := run.history.loss):
-                ax.plot(range(1, len(values) + 1), values, color=colour(name), linewidth=1,
-                        marker="X", markevery=[-1], label=f"{name} diverged")  # fmt: skip
-                if not curves:
-                    ends.append((len(values), values[-1], name))
+                epochs = [epoch + 0.5 for epoch in range(len(values))]
+                ax.plot(epochs, values, color=colour(name), linewidth=1, marker="X",
+                        markevery=[-1], label=f"{name} diverged")  # fmt: skip
+                ends.setdefault(name, (len(values) - 0.5, values[-1]))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     ax.set_xlim(left=0)
     ax.set_xlabel("epoch", color=INK)
     ax.grid(axis="y", color=GRID)
-    label_ends(ax, ends)
-    many = any(len(runs) > 1 for runs in _by_name(results).values())
-    return dressed(ax, "Training loss", "nats, mean over the epoch"
-                    + ("; line: median start, band: all starts" if many else ""))  # fmt: skip
+    rows = list(standing)
+    places = [1 - (rows.index(name) + 0.5) / len(rows) for name in ends] if in_rows else None
+    label_ends(ax, [(*end, name) for name, end in ends.items()], places=places)
+    many = any(len(runs) > 1 for runs in standing.values())
+    shown = "; line: median start" + ", band: all starts" * (len(standing) <= CROWD)
+    return dressed(ax, "Training loss", "nats; dot: after the last step" + shown * many)
 
 
-def accuracy_dots(results: Sequence[Result], ax: Any = None) -> Any:
+def accuracy_dots(results: Sequence[Result], ax: Any = None, names: bool = True) -> Any:
     """The share of test images classified rightly after the last step, in percent: a row an
-    optimizer, a dot a start (equal ones stacked), and a bar with its number at their mean."""
-    _check(results)
-    ax = figure(7, 4.6).add_subplot() if ax is None else ax
-    rows = _by_name(results)
+    optimizer, in the order of their training losses, a dot a start (equal ones stacked), a bar at
+    their mean, and beside it that mean and α. `names` names the rows."""
+    ax = figure(7, 4.6, right=0.8).add_subplot() if ax is None else ax
+    rows = _standing(results)
+    tall = min(0.36, 0.03 * len(rows))
+    beside = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 9, "color": INK}
     for y, (name, runs) in enumerate(rows.items()):
         values = [100 * run.test_accuracy for run in runs if not run.failure]
-        heights = [y + 0.07 - 0.14 * values[:i].count(value) for i, value in enumerate(values)]
-        ax.scatter(values, heights, s=42, color=colour(name), alpha=0.75, linewidth=0, label=name,
+        heights = [y - 0.17 * values[:i].count(value) + 0.085 * (values.count(value) - 1)
+                   for i, value in enumerate(values)]  # fmt: skip
+        ax.scatter(values, heights, s=26, color=colour(name), alpha=0.8, linewidth=0, label=name,
                    zorder=3)  # fmt: skip
         if values:
             mean = statistics.fmean(values)
             if len(values) > 1:
-                ax.plot([mean] * 2, [y - 0.2, y + 0.2], color=colour(name), linewidth=2, zorder=2)
-            ax.annotate(f"{mean:.1f}", (mean, y + 0.2), (0, -3), textcoords="offset points",
-                        ha="center", va="top", fontsize=9, color=INK, bbox=PAPER)  # fmt: skip
+                ax.plot([mean] * 2, [y - tall, y + tall], color=colour(name), linewidth=2, zorder=2)
+            ax.text(1.10, y, f"{mean:.1f}", ha="right", **beside)
         else:
-            ax.text(0.5, y, "diverged", ha="center", va="center", fontsize=9, color=INK,
-                    transform=ax.get_yaxis_transform())  # fmt: skip
-        ax.text(0, y - 0.42, f"{name},  α = {runs[0].lr:g}", fontsize=9.5, color=INK, va="center",
-                transform=ax.get_yaxis_transform(), bbox=PAPER)  # fmt: skip
-    ax.set_yticks([])
-    ax.set_ylim(len(rows) - 0.4, -0.6)
+            ax.text(0.5, y, "diverged", ha="center", bbox=PAPER, **beside)
+        ax.text(1.26, y, f"{runs[0].lr:g}", ha="right", **beside)
+    for x, heading in ((1.10, "mean"), (1.26, "α")):
+        ax.annotate(heading, (x, 1), (0, 7.5), xycoords="axes fraction", ha="right",
+                    textcoords="offset points", fontsize=9, color=INK)  # fmt: skip
+    ax.set_yticks(range(len(rows)), list(rows) if names else [""] * len(rows))
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.margins(x=0.08)
-    ax.grid(axis="x", color=GRID)
+    ax.grid(color=GRID)
     ax.spines["left"].set_visible(False)
     many = any(len(runs) > 1 for runs in rows.values())
     return dressed(ax, "Test accuracy", "% of the test images"
@@ -134,7 +153,8 @@ def race_caption(results: Sequence[Result]) -> str:
     first = f"{time} {best} has the lowest training loss, {loss[best]:.2g} nats"
     second = f"On images it never saw, {best} is right in {mean[best]:.1f} %"
     if worst != best:
-        first += f"; {worst} has the highest, {loss[worst] / loss[best]:.2g} times that"
+        times = loss[worst] / loss[best]
+        first += f"; {worst} has the highest, {times:{'.2g' if times < 10 else '.0f'}} times that"
         apart = max(mean.values()) - min(mean.values())
         second = f"On the test images the optimizers are {apart:.1f} percentage points apart"
     if starts > 1:
@@ -147,6 +167,18 @@ def race_caption(results: Sequence[Result]) -> str:
 def _check(results: Sequence[Result]) -> None:
     if not results:
         raise ValueError("there are no results to draw")
+
+
+def _standing(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """The runs by name, the highest median of the final losses first, before it who has none."""
+    _check(results)
+    runs = _by_name(results)
+
+    def loss(name: str) -> float:
+        good = [run.train_loss for run in runs[name] if not run.failure]
+        return -statistics.median(good) if good else -math.inf
+
+    return {name: runs[name] for name in sorted(runs, key=loss)}
 
 
 def _by_name(results: Sequence[Result]) -> dict[str, list[Result]]:

@@ -27,10 +27,10 @@ COLOURS = {
     "Rprop": "#C48A2D",
     # Adam and its kin: red
     "Adam": "#D55E00",
-    "AMSGrad": "#64001D",
+    "AMSGrad": "#FFA7B4",
     "AdamW": "#9F2C40",
     "Adamax": "#6C3326",
-    "NAdam": "#FFA7B4",
+    "NAdam": "#64001D",
     "RAdam": "#E46D8D",
     "Lion": "#AA5A54",
     # whole tensors: violet
@@ -44,6 +44,7 @@ OTHER = "#777777"
 ACCENT = "#882255"  # for what is no optimizer: a schedule, a limit, a prediction
 INK = "#333333"
 GRID = "#E6E6E6"
+BENT = "arc,angleA=180,armA=7,rad=0"  # level where it leaves the name
 PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # behind words, over the grid
 
 
@@ -67,6 +68,7 @@ def figure(width: float, height: float, right: float = 0.96) -> Any:
 def sheet(
     title: str, says: str, caption: str, columns: Sequence[float] = (1,), *, width: float = 11.5,
     height: float = 5.6, wspace: float = 0.44, left: float = 0.06, right: float = 0.97,
+    bottom: float = 1.32,
 ) -> list[Any]:  # fmt: skip
     """Axes side by side on a page of their own.
 
@@ -77,10 +79,11 @@ def sheet(
         columns: the widths of the axes in proportion.
         width, height: of the page, in inches.
         wspace, left, right: the room between the axes and beside them, as in `subplots_adjust`.
+        bottom: the room below the axes, in inches.
     """
     page = figure(width, height)
     axes = page.subplots(1, len(columns), width_ratios=columns, squeeze=False)[0]
-    page.subplots_adjust(left=left, right=right, top=1 - 1.32 / height, bottom=1.32 / height,
+    page.subplots_adjust(left=left, right=right, top=1 - 1.32 / height, bottom=bottom / height,
                          wspace=wspace)  # fmt: skip
     texts: tuple[tuple[float, str, dict], ...] = (
         (height - 0.28, title, {"fontsize": 15, "weight": "bold"}),
@@ -110,7 +113,8 @@ def save(ax: Any, path: Path) -> None:
 def dressed(ax: Any, title: str, unit: str) -> Any:
     """The axes with their title, with what is up the y axis under it, and without a box."""
     ax.set_title(title, loc="left", fontsize=11.5, weight="bold", color=INK, pad=22)
-    ax.text(0, 1.035, unit, transform=ax.transAxes, fontsize=9.5, color=INK)
+    ax.annotate(unit, (0, 1), (0, 7.5), xycoords="axes fraction", textcoords="offset points",
+                fontsize=9.5, color=INK)  # fmt: skip
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color("#999999")
     ax.tick_params(colors=INK, labelsize=9.5)
@@ -138,7 +142,7 @@ def label_ends(
             name, (x, y), (1.05, place), textcoords="axes fraction", va="center", color=INK,
             fontsize=size, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": ink, "linewidth": 1.2, "shrinkA": 1,
-                        "shrinkB": 0, "relpos": (0, 0.5)},
+                        "shrinkB": 0, "relpos": (0, 0.5), "connectionstyle": BENT},
         )  # fmt: skip
 
 
