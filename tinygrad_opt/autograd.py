@@ -288,7 +288,7 @@ def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool
                 if vjp is None:
                     raise anomaly.no_derivative(t.op, anomaly.place(t, vjp))
                 data, gx, kwargs = x._data, None, t.kwargs
-                if x.cleared and not create_graph and hasattr(vjp, "writes") and x not in cotangents:
+                if x.cleared and hasattr(vjp, "writes") and not (create_graph or x in cotangents):
                     kwargs = {**kwargs, "out": x._grad}
                 try:
                     gx = vjp(g, y, *args, **kwargs)

@@ -211,7 +211,7 @@ def where(condition: Array, a: Any, b: Any) -> Array:
     if type(condition) is not np.ndarray:
         return array_module(condition).where(condition, a, b)
     bits = _BITS.get(a.dtype) if isinstance(a, np.ndarray) and condition.dtype == bool else None
-    if bits is None or condition.size < 1024:
+    if bits is None or condition.size < 1024 or condition.shape != a.shape:
         return np.where(condition, a, b)
     factor = condition.astype(bits)
     if type(b) is int and b == 0:
@@ -219,7 +219,10 @@ def where(condition: Array, a: Any, b: Any) -> Array:
     if not isinstance(b, np.ndarray) or b.dtype != a.dtype:
         return np.where(condition, a, b)
     rest = b.view(bits)
-    return ((a.view(bits) ^ rest) * factor ^ rest).view(a.dtype)
+    chosen = a.view(bits) ^ rest
+    chosen *= factor
+    chosen ^= rest
+    return chosen.view(a.dtype)
 
 
 def aligned_zeros(size: int, dtype: np.dtype, xp: Any) -> Array:
