@@ -44,6 +44,12 @@ def test_the_report_quotes_the_note_and_shows_formula_table_and_picture(found):
     assert text.count(report.claims_table(found["plateau"][0].claims)) == 2
 
 
+def test_a_bar_in_a_cell_does_not_end_it():
+    table = report.markdown_table(["loss", "|w|"], [["½|w - x|²", "3"]])
+    assert table.splitlines() == [
+        r"| loss | \|w\| |", "| --- | ---: |", r"| ½\|w - x\|² | 3 |"]  # fmt: skip
+
+
 def test_the_verdict_names_the_claims_that_fail():
     good, bad = Claim("one", 1.0, 1.0), Claim("two", 1.0, 2.0)
     assert report.verdict({"a": (Finding([good]), 0.0)}) == "All 1 claims hold."

@@ -77,7 +77,8 @@ def strict_json(data: Any) -> str:
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """The rows in Markdown, the first column to the left and the others to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    lines.insert(1, ["---", *["---:"] * (len(head) - 1)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
