@@ -1,6 +1,7 @@
 """A search for μ: what it tries, what it keeps, and that it goes on as if it had never stopped."""
 
 import math
+import subprocess
 import sys
 
 import numpy as np
@@ -143,6 +144,31 @@ def test_two_processes_try_real_runs_and_the_same_ones_each_time(tmp_path):
         alone = tuning._try((trial.lr, trial.mu, 1, 1, 0))
         assert trial.loss == pytest.approx(alone.loss, rel=1e-3)
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [JOURNAL]
+
+
+KILLED = """
+import os, time
+from tinygrad_opt.lab.tuning import workers
+
+def pid(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+if __name__ == "__main__":
+    with workers(2) as run:
+        print(*run(pid, (0.5, 0.5)), flush=True)
+        os._exit(7)
+"""
+
+
+def test_workers_end_when_the_process_that_they_work_for_is_killed(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED, "utf-8")
+    command = [sys.executable, str(script)]
+    # The workers hold its output too: it ends when they do.
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert len(set(done.stdout.split())) == 2, done.stderr
+    assert done.returncode == 7
 
 
 @pytest.mark.parametrize("other", [{"epochs": 2}, {"starts": 2}, {"seed": 1}])

@@ -12,6 +12,8 @@ is tried on the last fifth.
 import contextlib
 import math
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -105,11 +107,23 @@ def workers(jobs: int) -> Iterator[Callable[..., Iterator[Any]]]:
         yield map
         return
     context = multiprocessing.get_context("spawn")  # threads and fork do not go together
-    with _one_thread(), ProcessPoolExecutor(jobs, context) as pool:
+    with _one_thread(), ProcessPoolExecutor(jobs, context, _end_with_parent) as pool:
         try:
             yield pool.map
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next task for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 # ---- the search ----------------------------------------------------------------------------------
