@@ -18,7 +18,6 @@ from tinygrad_opt.ops.shape import (
     home,
     operand,
     raw_array,
-    scatter,
 )
 
 # ---- classification ------------------------------------------------------------------------------
@@ -32,8 +31,8 @@ def _cross_entropy(log_probabilities, labels):
 
 
 def _cross_entropy_vjp(g, y, log_probabilities, labels):
-    rows = array_module(labels).arange(len(labels))
-    return scatter(-g / len(labels), (rows, labels), log_probabilities.shape)
+    one_hot = labels[:, None] == array_module(labels).arange(log_probabilities.shape[1])
+    return one_hot * (-g / len(labels))
 
 
 _cross_entropy.defvjp(_cross_entropy_vjp)
