@@ -148,14 +148,14 @@ def test_two_processes_try_real_runs_and_the_same_ones_each_time(tmp_path):
 
 KILLED = """
 import os, time
-from tinygrad_opt.lab.tuning import workers
+from tinygrad_opt.lab.workers import mapping
 
 def pid(seconds):
     time.sleep(seconds)
     return os.getpid()
 
 if __name__ == "__main__":
-    with workers(2) as run:
+    with mapping(2) as run:
         print(*run(pid, (0.5, 0.5)), flush=True)
         os._exit(7)
 """

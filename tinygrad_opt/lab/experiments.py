@@ -1,33 +1,37 @@
 """All experiments of the lab in the order of the notes, and how to run them, several at a time."""
 
-import importlib
-import importlib.util
-import multiprocessing
-import os
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 
+from tinygrad_opt.lab import (
+    adaptive_rates,
+    batch_noise,
+    contours,
+    edge_of_stability,
+    learning_rate,
+    look_ahead,
+    memory,
+    mini_batches,
+    momentum,
+    perturbation,
+    plateau,
+    sweep,
+)
 from tinygrad_opt.lab.claims import Experiment, Finding
+from tinygrad_opt.lab.workers import workers
 from tinygrad_opt.optim.groups import nearest
 from tinygrad_opt.train import Bar
 
-MODULES = (
-    "learning_rate", "plateau", "mini_batches", "adaptive_rates", "perturbation", "batch_noise",
-    "momentum", "sweep", "look_ahead", "memory", "edge_of_stability", "contours",
+ALL = (
+    learning_rate, plateau, mini_batches, adaptive_rates, perturbation, batch_noise, momentum,
+    sweep, look_ahead, memory, edge_of_stability, contours,
 )  # fmt: skip
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def experiments() -> dict[str, Experiment]:
     """Every experiment by its key."""
-    found = {}
-    for name in MODULES:
-        if importlib.util.find_spec(f"tinygrad_opt.lab.{name}"):
-            experiment = importlib.import_module(f"tinygrad_opt.lab.{name}").EXPERIMENT
-            found[experiment.key] = experiment
-    return found
+    return {module.EXPERIMENT.key: module.EXPERIMENT for module in ALL}
 
 
 def chosen_experiments(keys: Iterable[str] | None = None) -> dict[str, Experiment]:
@@ -73,32 +77,13 @@ def _results(keys: list[str], seed: int, jobs: int) -> Iterator[tuple[str, tuple
         for key in keys:
             yield key, _timed(key, seed)
         return
-    context = multiprocessing.get_context("spawn")  # threads and fork do not go together
-    with _one_thread(), ProcessPoolExecutor(jobs, context) as pool:
+    with workers(jobs) as pool:
         waiting: dict[Future, str] = {pool.submit(_timed, key, seed): key for key in keys}
-        try:
-            while waiting:
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    yield waiting.pop(future), future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(future), future.result()
 
 
 def _timed(key: str, seed: int) -> tuple[Finding, float]:
     started = time.perf_counter()
     return experiments()[key].run(seed=seed), time.perf_counter() - started
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One BLAS thread for the processes that start in here: they are as many as there are cores."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -19,7 +19,8 @@ from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
 from tinygrad_opt.lab.limits import limits
 from tinygrad_opt.lab.race import SIZES
-from tinygrad_opt.lab.tuning import EPOCHS, learn, split, workers
+from tinygrad_opt.lab.tuning import EPOCHS, learn, split
+from tinygrad_opt.lab.workers import mapping
 from tinygrad_opt.nn import MLP
 from tinygrad_opt.ops.loss import cross_entropy
 from tinygrad_opt.optim import SGD, Momentum, Nesterov, Optimizer
@@ -294,7 +295,7 @@ def sweep_digits(
     tasks = [(method, mu, lr, epochs, seed) for method in methods for mu in grid[0]
              for lr in grid[1]]  # fmt: skip
     losses = []
-    with Bar(progress, "sweeping", len(tasks)) as bar, workers(jobs) as run:
+    with Bar(progress, "sweeping", len(tasks)) as bar, mapping(jobs) as run:
         for task, loss in zip(tasks, run(_cell, tasks)):
             losses.append(loss)
             told = f"{task[0]}, μ = {task[1]:.3g}, α = {task[2]:.3g}"

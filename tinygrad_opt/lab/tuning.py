@@ -11,11 +11,7 @@ is tried on the last fifth.
 
 import contextlib
 import math
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +21,8 @@ import numpy as np
 from tinygrad_opt.backend import manual_seed
 from tinygrad_opt.data import Batches, load_digits
 from tinygrad_opt.data.checks import whole
-from tinygrad_opt.lab.experiments import _one_thread
 from tinygrad_opt.lab.race import BATCH_SIZE, SIZES
+from tinygrad_opt.lab.workers import mapping
 from tinygrad_opt.nn import MLP
 from tinygrad_opt.ops.loss import cross_entropy
 from tinygrad_opt.optim import Momentum, Optimizer
@@ -98,32 +94,6 @@ def _try(task: tuple[float, float, int, int, int]) -> Outcome:
             for start in range(starts)]  # fmt: skip
     return Outcome(*(float(np.mean([getattr(one, name) for one in seen]))
                      for name in ("loss", "val_loss", "val_accuracy")))  # fmt: skip
-
-
-@contextlib.contextmanager
-def workers(jobs: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """A `map` that works in so many processes, with one BLAS thread each; for one, in this one."""
-    if jobs == 1:
-        yield map
-        return
-    context = multiprocessing.get_context("spawn")  # threads and fork do not go together
-    with _one_thread(), ProcessPoolExecutor(jobs, context, _end_with_parent) as pool:
-        try:
-            yield pool.map
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next task for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end, daemon=True).start()
 
 
 # ---- the search ----------------------------------------------------------------------------------
@@ -209,7 +179,7 @@ def tune_momentum(
     with _quiet(optuna):
         study = _study(optuna, Path(folder), settings)
         done = len(_complete(optuna, study))
-        with Bar(progress, "searching", max(0, wanted - done)) as bar, workers(jobs) as run:
+        with Bar(progress, "searching", max(0, wanted - done)) as bar, mapping(jobs) as run:
             while done < wanted:
                 asked = _asked(optuna, study, min(jobs, wanted - done), done, seed)
                 tasks = [(*_pair(trial.params), epochs, starts, seed) for trial in asked]
