@@ -14,7 +14,7 @@ NOTED = {
     "plateau": "Constant LR causes plateau",
     "mini-batches": "uniform random distribution of classes in a batch",
     "adaptive-rates": "diff. alpha for diff. weights",
-    "perturbation": "Gaussian Noise",
+    "perturbation": "Gradient PERTURBATION",
     "batch-noise": "How?",
     "momentum": "μ",
     "sweep": "HyperParameter",
@@ -24,7 +24,7 @@ NOTED = {
 
 
 def test_the_experiments_stand_in_the_order_of_the_notes():
-    assert list(lab.experiments()) == [*NOTED, "edge-of-stability", "contours"]
+    assert list(lab.experiments()) == [*NOTED, "edge-of-stability", "race", "contours"]
     for key, words in NOTED.items():
         assert words in lab.experiments()[key].note
 

@@ -33,7 +33,7 @@ def result(name, losses, accuracy=0.9, seed=0, failure=""):
     return Result(
         name.lower(), name, 0.25, seed, history, train_loss=nan if failure else losses[-1] / 2,
         test_loss=0.1, test_accuracy=nan if failure else accuracy, step_ms=1.0, state_bytes=4.0,
-        weights=10, failure=failure,
+        weights=10, gradients=3, failure=failure,
     )  # fmt: skip
 
 

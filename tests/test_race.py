@@ -150,7 +150,7 @@ def test_what_trains_on_the_full_batch_takes_a_step_an_epoch_and_a_gradient_a_st
 
         for _ in range(3):
             optimizer.step(closure)
-        assert result.history.steps == len(calls) == 3
+        assert result.history.steps == result.gradients == len(calls) == 3
         assert result.history.loss == pytest.approx([loss.item() for loss in calls], rel=1e-3)
         assert result.train_loss == pytest.approx(tg.cross_entropy(model(x), y).item(), rel=1e-3)
 
@@ -253,7 +253,7 @@ def test_a_run_that_diverges_is_told_and_the_others_finish(entered):
 def made_up(key="sgd", seed=0, failure="", **figures):
     figures = {"train_loss": 0.1, "test_loss": 0.2, "test_accuracy": 0.9, "step_ms": 1.0, **figures}
     return Result(key, key.upper(), 0.5, seed, History(), **figures, state_bytes=4.0, weights=10,
-                  failure=failure)  # fmt: skip
+                  gradients=3, failure=failure)  # fmt: skip
 
 
 def test_a_summary_takes_medians_of_losses_and_the_mean_of_accuracies_of_what_did_not_fail():

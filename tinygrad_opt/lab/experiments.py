@@ -8,6 +8,7 @@ from tinygrad_opt.lab import (
     adaptive_rates,
     batch_noise,
     contours,
+    digits_race,
     edge_of_stability,
     learning_rate,
     look_ahead,
@@ -25,7 +26,7 @@ from tinygrad_opt.train import Bar
 
 ALL = (
     learning_rate, plateau, mini_batches, adaptive_rates, perturbation, batch_noise, momentum,
-    sweep, look_ahead, memory, edge_of_stability, contours,
+    sweep, look_ahead, memory, edge_of_stability, digits_race, contours,
 )  # fmt: skip
 
 

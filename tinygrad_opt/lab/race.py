@@ -49,6 +49,7 @@ from tinygrad_opt.optim import (
     Rprop,
     ScheduleFree,
 )
+from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train import Bar, History, evaluate, fit
 
 SIZES = (64, 32, 10)
@@ -206,6 +207,7 @@ class Result:
         step_ms: the median time of a step in milliseconds: forward, backward and update.
         state_bytes: what the optimizer holds beside the weights, in bytes a weight.
         weights: how many weights the network has.
+        gradients: how many were taken; most optimizers take one a step.
         failure: why the run stopped early; empty if it did not.
     """
 
@@ -220,6 +222,7 @@ class Result:
     step_ms: float
     state_bytes: float
     weights: int
+    gradients: int
     failure: str = ""
 
 
@@ -266,6 +269,12 @@ def race(
     return results
 
 
+def untrained(seed: int) -> MLP:
+    """The network as each contestant gets it from this start."""
+    manual_seed(seed)
+    return MLP(list(SIZES), activation="relu")
+
+
 def run(
     contestant: Contestant,
     seed: int,
@@ -279,14 +288,19 @@ def run(
     train, test = load_digits()
     lr = contestant.lr if lr is None else lr
     batch_size = len(train[0]) if contestant.full_batch else batch_size
-    manual_seed(seed)
-    model = MLP(list(SIZES), activation="relu")
+    model = untrained(seed)
     optimizer = contestant.make(list(model.named_parameters()), lr=lr)
-    history, failure = History(), ""
+    history, failure, gradients = History(), "", 0
+
+    def loss(prediction: Tensor, target: Any) -> Tensor:
+        nonlocal gradients
+        gradients += prediction.requires_grad  # which it does not where it is only evaluated
+        return cross_entropy(prediction, target)
+
     train_loss = test_loss = test_accuracy = math.nan
     with np.errstate(all="ignore"):  # a divergence is told in the result, not in warnings
         try:
-            fit(model, cross_entropy, optimizer, Batches(*train, batch_size, seed=seed), epochs,
+            fit(model, loss, optimizer, Batches(*train, batch_size, seed=seed), epochs,
                 validation=test, history=history, progress=progress,
                 label=f"{contestant.name}, seed {seed}")  # fmt: skip
             with _measured(optimizer):
@@ -298,7 +312,8 @@ def run(
     return Result(
         contestant.key, contestant.name, lr, seed, history, train_loss, test_loss, test_accuracy,
         step_ms=1000 * statistics.median(history.step_seconds or [math.nan]),
-        state_bytes=sum(optimizer.memory().values()) / weights, weights=weights, failure=failure,
+        state_bytes=sum(optimizer.memory().values()) / weights, weights=weights,
+        gradients=gradients, failure=failure,
     )  # fmt: skip
 
 

@@ -389,3 +389,20 @@ def rewritten_vectors(vectors: float) -> float:
     """1 + vectors: what a step makes anew that is computed for all tensors before any is written,
     so that an error leaves all as they were: the weights and all that is remembered."""
     return 1 + vectors
+
+
+# ---- a training run ------------------------------------------------------------------------------
+
+# How many gradients a step takes, where it is not one.
+GRADIENTS: dict[str, int] = {"SAM": 2}  # Foret and others 2021
+
+
+def chance_loss(classes: int) -> float:
+    """ln C: the cross-entropy, in nats, of who thinks all classes equally probable (Shannon 1948).
+    An untrained network comes near; scores of the variance s² cost about s² / 2 more."""
+    return math.log(classes)
+
+
+def training_steps(samples: int, batch: int, epochs: int) -> int:
+    """epochs · ⌈N / B⌉: the last batch of an epoch may be a smaller one."""
+    return epochs * math.ceil(samples / batch)
