@@ -49,4 +49,5 @@ lr, mu, rate = tg.lab.theory.best_heavy_ball(0.01, 1.0)
 print(f"\nthe best pair by theory (Polyak 1964): rate {lr:.3f}, mu {mu:.3f}")
 print(f"it gains {digits_gained(lr, mu):.2f}; gradient descent at its best gains "
       f"{digits_gained(tg.lab.theory.best_step(0.01, 1.0)[0], 0.0):.2f}")  # fmt: skip
-print("(it wins in the long run: there the error is t · rate^t, and 300 steps still feel the t)")
+print("(Best in the long run, and for the slowest direction. In 300 steps others may be ahead:\n"
+      "the loss hardly counts the flat directions, and t · rate^t, the best error, feels its t.)")
