@@ -83,8 +83,8 @@ def rates_caption(finding: AdaptiveRates) -> str:
     return (
         f"Adagrad: every row darkens, for a rate only ever shrinks; rare features keep "
         f"{times:.1f} times the rate of frequent ones.\n"
-        "RMSProp and Adam forget: a row brightens until its feature comes again, and darkens then. "
-        "Grey: not there yet."
+        "RMSProp forgets, and Adam more slowly: a row brightens until its feature comes again, and "
+        "darkens then. Pale: not there yet."
     )
 
 
@@ -209,7 +209,8 @@ def stuck_caption(finding: AdaptiveRates) -> str:
     return (
         f"Adam ends at {last['Adam']:+.2f} from every start: by the time the large gradient has "
         "been forgotten, the small ones get a large rate.\n"
-        f"AMSGrad remembers the largest mean square for ever, and ends at {last['AMSGrad']:+.2f}."
+        "AMSGrad remembers the largest mean square for ever, and ends at "
+        f"{last['AMSGrad']:+.2f} on average."
     )
 
 

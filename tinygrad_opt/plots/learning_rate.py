@@ -35,8 +35,8 @@ def learning_rate_figure(finding: LearningRate, ax: Any = None) -> Any:
     if ax is None:
         ax = sheet(
             "The learning rate: falling, dangling, diverging",
-            "Left: gradient descent in a bowl of curvature 2. Middle and right: four methods, each "
-            "at and around its own limit.",
+            "Left: gradient descent in a bowl of curvature 2. Middle and right: four methods, in "
+            "the same colours, each at and around its own limit.",
             learning_rate_caption(finding), (1, 1, 1.15), width=13, wspace=0.34, left=0.04,
         )  # fmt: skip
     left, middle, right = ax
@@ -49,8 +49,8 @@ def learning_rate_caption(finding: LearningRate) -> str:
     largest = max(abs(edge.measured / edge.predicted - 1) for edge in finding.edges)
     return (
         f"Without a learning rate (α = 1, red) the weight jumps from side to side for ever: after "
-        f"{len(dangling.loss) - 1:,} steps the loss is {dangling.loss[-1]:g}, as at the start.\nA "
-        f"hundredth of α decides between converging and diverging, and the curvature decides where:"
+        f"{len(dangling.loss) - 1:,} steps the loss is {dangling.loss[-1]:g}, as at the start.\n"
+        f"1 % of α decides between converging and diverging, and the curvature decides where:"
         f" found by running, the largest stable α is {_percent(largest)} or less from its formula."
     )
 

@@ -64,8 +64,8 @@ def look_ahead_caption(finding: LookAhead) -> str:
         "Each step is a velocity kept (thin arrow) and a push by the gradient (red arrow). "
         "Nesterov's push answers to the place that the velocity leads to.\n"
         f"In {steps} steps the heavy ball crosses the valley floor {swings['Momentum']} times, "
-        f"Nesterov {swings['Nesterov']} times, and ends {left['Momentum'] / left['Nesterov']:.2g} "
-        "times lower."
+        f"Nesterov {swings['Nesterov']} times, and its loss ends at "
+        f"{left['Nesterov'] / left['Momentum']:.2g} of the heavy ball's."
     )
 
 
