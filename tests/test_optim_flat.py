@@ -158,12 +158,28 @@ def test_after_zero_grad_the_first_backward_replaces_and_the_second_adds(dtype):
 
 
 def test_what_is_put_into_a_cleared_gradient_by_hand_stays_there():
-    for by_hand in (lambda w: w.grad.__setitem__(0, 5.0), lambda w: setattr(w, "grad", [5, 0, 0])):
-        w, _optimizer = cleared()
-        by_hand(w)
+    def taken_before(w, optimizer):
+        gradient = w.grad
+        optimizer.zero_grad()
+        gradient[:] = [5, 0, 0]
+        w.grad = gradient
+
+    for by_hand in (lambda w, _: w.grad.__setitem__(0, 5.0),
+                    lambda w, _: setattr(w, "grad", [5, 0, 0]), taken_before):  # fmt: skip
+        w, optimizer = cleared()
+        by_hand(w, optimizer)
         np.testing.assert_array_equal(w.grad, [5, 0, 0])
         w.sum().backward()
         np.testing.assert_array_equal(w.grad, [6, 1, 1])
+
+
+def test_a_cleared_gradient_can_be_taken_off_when_the_optimizer_is_gone():
+    w, optimizer = cleared()
+    del optimizer
+    w.grad = None
+    assert w.grad is None
+    SGD([w], lr=0.1)
+    np.testing.assert_array_equal(w.grad, np.zeros(3))
 
 
 def test_a_weight_that_the_loss_no_longer_reaches_has_the_gradient_zero_and_coasts():
@@ -176,6 +192,33 @@ def test_a_weight_that_the_loss_no_longer_reaches_has_the_gradient_zero_and_coas
     optimizer.step()
     np.testing.assert_array_equal(v.data, np.full(3, -2.5))
     np.testing.assert_array_equal(w.data, np.full(3, -1.5))
+
+
+def test_a_derivative_that_reads_a_cleared_gradient_does_not_write_zeros_over_the_new_one():
+    w = tg.Tensor(np.ones((3, 3), "float32"), requires_grad=True)
+
+    @tg.primitive
+    def watched(x):
+        return x * 1.0
+
+    watched.defvjp(lambda g, y, x: g if w.grad is not None else 0)
+    x = tg.Tensor(np.ones((2, 3), "float32"), requires_grad=True)
+    optimizer = SGD([w], lr=0.1)
+    optimizer.zero_grad()
+    (watched(x) @ w).sum().backward()  # that of w is walked last but one
+    np.testing.assert_array_equal(w.grad, np.full((3, 3), 2))
+
+
+def test_grad_writes_nothing_into_a_cleared_gradient():
+    """It would not be seen, but in two threads at once."""
+    x, w = (tg.Tensor(np.ones((3, 3), "float32"), requires_grad=True) for _ in range(2))
+    optimizer = SGD([w], lr=0.1)
+    taken = w.grad
+    taken[:] = 7
+    optimizer.zero_grad()
+    tg.grad((x @ w).sum(), [x, w])
+    assert (taken == 7).all()
+    assert not w.grad.any()
 
 
 def test_a_backward_that_fails_leaves_a_cleared_gradient_zero():

@@ -157,7 +157,7 @@ def nondifferentiable(forward: Callable) -> Any:
 
 def writes(vjp: Callable) -> Callable:
     """Mark a VJP that takes a keyword `out`, an array of the shape and dtype of its argument: there
-    it may write the cotangent, and give it back. The walk offers the gradient of a weight that
+    it may write the cotangent, and give it back. `backward()` offers the gradient of a weight that
     `zero_grad()` has cleared."""
     vjp.writes = True  # type: ignore[attr-defined]
     return vjp
@@ -259,9 +259,13 @@ def graph_of(root: Tensor) -> list[Tensor]:
     return sorted(seen, key=operator.attrgetter("index"), reverse=True)
 
 
-def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool = False) -> dict:
+def walk(
+    order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool = False,
+    written: set[Tensor] | None = None,
+) -> dict:  # fmt: skip
     """Carry `cotangent` of order[0] down the graph; the cotangents of leaves and of `keep` come
-    back. That of a leaf whose gradient is cleared may be written there, where nobody reads it yet.
+    back. Given a set `written`, that of a leaf whose gradient is cleared may stand in that very
+    gradient: such leaves are put into the set, and are not cleared any more.
 
     Newest first, because a tensor's cotangent is complete only when all its consumers were visited:
 
@@ -288,7 +292,9 @@ def walk(order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool
                 if vjp is None:
                     raise anomaly.no_derivative(t.op, anomaly.place(t, vjp))
                 data, gx, kwargs = x._data, None, t.kwargs
-                if x.cleared and hasattr(vjp, "writes") and not (create_graph or x in cotangents):
+                if written is not None and x.cleared and hasattr(vjp, "writes"):
+                    x.cleared = False  # who reads it from here on must not write zeros over it
+                    written.add(x)
                     kwargs = {**kwargs, "out": x._grad}
                 try:
                     gx = vjp(g, y, *args, **kwargs)
@@ -318,16 +324,21 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
             was released, or its data edited. No `.grad` has changed then.
     """
     order, g = _prepare(self, cotangent)
-    cotangents = walk(order, g)
-    leaves = [t for t in order if t.op is None]
-    # What can run out of memory comes first: then either all gradients change or none.
-    fresh = [array_module(t._data).array(cotangents[t]) if t._grad is None else None
-             for t in leaves]  # fmt: skip
+    leaves, written = [t for t in order if t.op is None], set[Tensor]()
+    try:
+        cotangents = walk(order, g, written=written)
+        # What can run out of memory comes first: then either all gradients change or none.
+        fresh = [array_module(t._data).array(cotangents[t]) if t._grad is None else None
+                 for t in leaves]  # fmt: skip
+    except BaseException:
+        for t in written:
+            t.cleared = True  # 0 again, as before, for whoever looks
+        raise
     now = next_index()
     for t, first in zip(leaves, fresh):
         if first is not None:
             t._grad = first
-        elif not t.cleared:
+        elif not (t.cleared or t in written):
             t._grad += cotangents[t]
         elif cotangents[t] is not t._grad:
             t._grad[...] = cotangents[t]

@@ -103,11 +103,11 @@ class Tensor:
     @grad.setter
     def grad(self, value: Any) -> None:
         if value is self._grad:  # `x.grad *= 2` has written in place before it assigns
-            self.graded = next_index()
+            self.graded, self.cleared = next_index(), False
             return
         if value is None:
             if not self.in_use:
-                self._grad = None
+                self._grad, self.cleared = None, False
                 return
             value = array_module(self._data).zeros_like(self._data)
         value = self._like(value, "grad")

@@ -318,7 +318,8 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Make every gradient 0. The zeros are written when somebody reads `.grad`; an array that
-        was taken from there before shows them only then."""
+        was taken from there before shows them only then, and what is written into it counts only
+        if it is assigned, `.grad = array`."""
         for flat in self._flat:
             flat.clear()
         self._stepped = 0
