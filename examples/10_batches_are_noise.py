@@ -32,7 +32,7 @@ def length(rows):
 full = gradient(x, y)
 each = np.array([gradient(x[[i]], y[[i]]) for i in range(n)])
 print(f"1. The gradient of all {n:,} images: its length is {np.linalg.norm(full):.3f}.")
-print(f"   A single image's is off by {length(each - full):.3f}.\n")
+print(f"   A single image's is off by S = {length(each - full):.3f}.\n")
 
 print("2. How far a batch's gradient is off: measured, and S / sqrt(B) · sqrt((N - B) / (N - 1))")
 for size in (10, 40, 160, 640):
