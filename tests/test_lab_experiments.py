@@ -14,7 +14,7 @@ NOTED = {
     "plateau": "Constant LR causes plateau",
     "mini-batches": "uniform random distribution of classes in a batch",
     "adaptive-rates": "diff. alpha for diff. weights",
-    "perturbation": "Gradient PERTURBATION",
+    "perturbation": "Gaussian Noise",
     "batch-noise": "How?",
     "momentum": "μ",
     "sweep": "HyperParameter",

@@ -325,7 +325,8 @@ def _floor_claims(
 EXPERIMENT = Experiment(
     key="perturbation",
     title="Noise leaves where no gradient points the way",
-    note='LR can cause Plateau. To avoid Plateau, we can use "Gradient PERTURBATION".',
+    note='LR can cause Plateau. To avoid Plateau, we can use "Gradient PERTURBATION".\n'
+    "Adds the Gaussian Noise to the Gradient update equation, to jump out of the Plateau curve.",
     formula="ridge: Var(y) = α²σ² ((1 + αλ)²ᵗ - 1) / ((1 + αλ)² - 1); flat ground: t α²σ²",
     run=perturbation,
 )
