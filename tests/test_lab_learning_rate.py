@@ -7,20 +7,15 @@ import pytest
 
 import tinygrad_opt as tg
 from tinygrad_opt.lab import theory
+from tinygrad_opt.lab.descent import FATES, METHODS
 from tinygrad_opt.lab.learning_rate import (
     EXPERIMENT,
-    FATES,
-    METHODS,
-    STEPS,
     Edge,
     _claims,
     _edge,
     _linear_model,
     _quadratic,
-    fate,
-    largest_stable,
     learning_rate,
-    moves_of,
 )
 
 
@@ -102,38 +97,6 @@ def test_the_linear_model_is_least_squares():
     again = tg.grad(loss(), weights)
     for first, second, third in zip(gradient, moved, again):  # the gradient is linear
         np.testing.assert_allclose(third - second, second - first, rtol=1e-9)
-
-
-@pytest.mark.parametrize(("ratio", "expected"), [
-    (0.5, "converges"), (0.9998, "converges"), (1 - 1e-5, "dangles"), (1.0, "dangles"),
-    (1 + 1e-5, "dangles"), (1.0002, "diverges"), (math.inf, "diverges"), (math.nan, "diverges"),
-    (0.0, "converges"),
-])  # fmt: skip
-def test_the_fate_of_a_run_is_told_by_its_moves(ratio, expected):
-    moves = np.ones(STEPS)
-    moves[-1] = ratio
-    assert fate(moves) == expected
-
-
-def test_the_fate_of_a_run_that_has_arrived_is_to_converge_however_rounding_plays_with_it():
-    assert fate(np.zeros(STEPS)) == "converges"
-    moves = np.full(STEPS, 1e-16)
-    moves[0], moves[-1] = 1.0, 5e-16
-    assert fate(moves) == "converges"
-
-
-def test_moves_are_how_far_all_weights_went_and_inf_after_an_overflow():
-    a, b = (tg.Tensor(np.full(2, x), requires_grad=True) for x in (1.0, 2.0))
-    moves = moves_of(tg.optim.SGD([a, b], lr=0.1), lambda: (a * a + b * b).sum(), steps=2)
-    np.testing.assert_allclose(moves, [0.2 * np.sqrt(10), 0.16 * np.sqrt(10)])
-    moves = moves_of(tg.optim.SGD([a], lr=1e100), lambda: (a * a).sum(), steps=5)
-    assert moves[0] == pytest.approx(2e100 * np.linalg.norm([0.64, 0.64]))
-    assert np.isinf(moves[-1])
-
-
-@pytest.mark.parametrize("edge", [1e-4, 0.01, 0.0123, 0.7, 38.0, 1e4])
-def test_the_bisection_finds_an_edge_of_any_size(edge):
-    assert largest_stable(lambda lr: lr > edge) == pytest.approx(edge, rel=1e-5)
 
 
 @pytest.mark.parametrize("bad", [

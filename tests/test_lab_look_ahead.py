@@ -11,8 +11,8 @@ from tinygrad_opt.lab.look_ahead import (
     METHODS,
     descend,
     fitted_rate,
+    found_limit,
     inferred,
-    largest_stable,
     look_ahead,
 )
 from tinygrad_opt.optim import Nesterov
@@ -69,7 +69,7 @@ def test_the_movement_alone_tells_one_place_from_the_other(found):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_limit_found_by_runs_is_the_one_predicted_at_other_momenta(name, mu):
     limit = theory.stability_limit(METHODS[name][1], mu)
-    assert largest_stable(name, mu, steps=300) == pytest.approx(limit, rel=0.01)
+    assert found_limit(name, mu, steps=300) == pytest.approx(limit, rel=0.01)
 
 
 def test_a_fitted_rate_is_that_of_a_swing_that_shrinks():

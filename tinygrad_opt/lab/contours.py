@@ -20,6 +20,7 @@ from tinygrad_opt.autograd import grad, hvp
 from tinygrad_opt.data.checks import whole
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
+from tinygrad_opt.lab.descent import closure_of
 from tinygrad_opt.lab.race import RATES, Contestant, chosen
 from tinygrad_opt.ops.shape import stack
 from tinygrad_opt.optim import SGD, Momentum, Nesterov, Optimizer
@@ -201,13 +202,11 @@ def side_by_side(
     groups = [{"params": [(f"at {rate:g}", t)], "lr": rate} for rate, t in zip(rates, tensors)]
     optimizer = runner.make(groups, lr=1.0, check_finite=False)
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
+    def loss() -> Tensor:
         w = stack(tensors)
-        loss = f(w[..., 0], w[..., 1]).sum()
-        loss.backward()
-        return loss
+        return f(w[..., 0], w[..., 1]).sum()
 
+    closure = closure_of(optimizer, loss)
     weights = [np.stack([t.data for t in tensors])]
     with np.errstate(all="ignore"):
         for _ in range(steps):

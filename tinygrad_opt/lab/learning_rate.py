@@ -16,25 +16,14 @@ from tinygrad_opt.backend import manual_seed
 from tinygrad_opt.data.checks import whole
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
+from tinygrad_opt.lab.descent import FATES, METHODS, fate, largest_stable, moves_of
 from tinygrad_opt.lab.limits import limits
 from tinygrad_opt.nn import Linear
 from tinygrad_opt.ops.loss import mse_loss
-from tinygrad_opt.optim import SGD, Momentum, Nesterov, Optimizer
+from tinygrad_opt.optim import SGD
 from tinygrad_opt.tensor import Tensor
 
-STEPS = 400  # of a run: what is not at its limit has died out by then, to 1e-7 of what is
-APART = 100  # steps between the two moves that are compared
-SAME = 1e-4  # a ratio of them this near to 1 is dangling
-ARRIVED = 1e-10  # moves this small, as a share of the longest, are rounding
 FACTORS = (0.99, 1.0, 1.01)
-FATES = ("converges", "dangles", "diverges")
-
-METHODS: dict[str, Callable[..., Optimizer]] = {
-    "gradient descent": lambda w, lr, mu: SGD(w, lr),
-    "heavy ball": lambda w, lr, mu: Momentum(w, lr, mu),
-    "heavy ball, ema": lambda w, lr, mu: Momentum(w, lr, mu, form="ema"),
-    "Nesterov": lambda w, lr, mu: Nesterov(w, lr, mu),
-}
 
 
 @dataclass
@@ -106,8 +95,8 @@ def learning_rate(
 
     Args:
         rates: α of the paths down the bowl of curvature 2, in (0, 100]; 1 is always among them.
-        mu: the momentum μ of the three that have one, in (0, 1); above 0.9 a run needs more steps
-            than it gets.
+        mu: the momentum μ of the three that have one, in (0, 0.9]; above that a run needs more
+            steps than it gets.
         steps: of the run at α = 1, 2 or more.
         seed: of the starting points and of the data of the linear model.
 
@@ -166,53 +155,6 @@ def _linear_model(seed: int) -> Problem:
     return model.parameters(), lambda: mse_loss(model(x), y)
 
 
-def moves_of(optimizer: Optimizer, loss: Callable[[], Tensor], steps: int = STEPS) -> np.ndarray:
-    """How far all the weights moved in each step: float64 (steps,), inf once they overflow."""
-    tensors = [t for group in optimizer.groups for t in group["params"]]
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        value = loss()
-        value.backward()
-        return value
-
-    moves = np.full(steps, np.inf)
-    places = np.concatenate([t.data.ravel() for t in tensors])
-    with np.errstate(all="ignore"):  # a divergence is a result here
-        for t in range(steps):
-            try:
-                optimizer.step(closure)
-            except FloatingPointError:
-                break
-            before, places = places, np.concatenate([t.data.ravel() for t in tensors])
-            moves[t] = np.linalg.norm(places - before)
-    return moves
-
-
-def fate(moves: np.ndarray) -> str:
-    """One of `FATES`, by how the last move compares with one of some steps before."""
-    if not np.isfinite(moves[-1]):
-        return "diverges"
-    if moves[-1] <= ARRIVED * moves.max():
-        return "converges"
-    ratio = moves[-1] / moves[-1 - APART]
-    if abs(ratio - 1) < SAME:
-        return "dangles"
-    return "diverges" if ratio > 1 else "converges"
-
-
-def largest_stable(grows: Callable[[float], bool], within: float = 1e-5) -> float:
-    """The α above which runs grow, to a share `within` of it, by doubling and then by bisection."""
-    high = 0.01
-    while not grows(high):
-        high *= 2
-    low = high / 2 if high > 0.01 else 0.0
-    while high - low > within * high:
-        middle = (low + high) / 2
-        low, high = (low, middle) if grows(middle) else (middle, high)
-    return (low + high) / 2
-
-
 def _edge(method: str, problem: str, make: Callable[[int], Problem], mu: float, seed: int) -> Edge:
     def moves(lr: float) -> np.ndarray:
         weights, loss = make(seed)
@@ -223,7 +165,7 @@ def _edge(method: str, problem: str, make: Callable[[int], Problem], mu: float, 
     predicted = theory.stability_limit(method, mu) / found.sharpness
     kept = {factor: moves(factor * predicted) for factor in FACTORS}
     colours = {"gradient descent": "SGD", "Nesterov": f"Nesterov μ={mu:g}"}
-    measured = largest_stable(lambda lr: fate(moves(lr)) == "diverges")
+    measured = largest_stable(lambda rates: fate(moves(rates.item())) == "diverges")
     return Edge(method, colours.get(method, f"Momentum μ={mu:g}"), problem, mu, found.sharpness,
                 predicted, measured, kept)  # fmt: skip
 

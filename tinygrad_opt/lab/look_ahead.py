@@ -8,15 +8,17 @@ by λμv, a brake that grows with the speed. Too large an α turns the brake int
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.data.checks import whole
-from tinygrad_opt.lab import theory
+from tinygrad_opt.lab import descent, theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
+from tinygrad_opt.lab.descent import closure_of, fate, largest_stable, moves_of
 from tinygrad_opt.ops.loss import mse_loss
-from tinygrad_opt.optim import SGD, Momentum, Nesterov, Optimizer
+from tinygrad_opt.optim import Momentum, Nesterov, Optimizer
 from tinygrad_opt.tensor import Tensor
 
 MUS = (0.5, 0.75, 0.9, 0.99)  # whose limits are looked for
@@ -26,13 +28,11 @@ SMALLEST = 1.0  # the curvature along the valley; across it, κ
 
 # By method: who runs, as figures name it, and the name of its limit in `theory.LIMITS`.
 METHODS: dict[str, tuple[Callable[..., Optimizer], str]] = {
-    "SGD": (lambda w, lr, mu, **common: SGD(w, lr, **common), "gradient descent"),
+    "SGD": (descent.METHODS["gradient descent"], "gradient descent"),
     "Momentum": (Momentum, "heavy ball"),
     "Nesterov": (Nesterov, "Nesterov"),
-    "Nesterov, shifted": (
-        lambda w, lr, mu, **common: Nesterov(w, lr, mu, form="shifted", **common), "Nesterov",
-    ),
-}  # fmt: skip
+    "Nesterov, shifted": (partial(Nesterov, form="shifted"), "Nesterov"),
+}
 
 
 @dataclass
@@ -101,7 +101,7 @@ def look_ahead(
     curvatures = np.array([SMALLEST, SMALLEST * condition])
     paths = {name: descend(name, lr, mu, curvatures, START, steps)
              for name in ("Momentum", "Nesterov", "Nesterov, shifted")}  # fmt: skip
-    limits = {name: np.array([largest_stable(name, mu) for mu in MUS]) for name in METHODS}
+    limits = {name: np.array([found_limit(name, mu) for mu in MUS]) for name in METHODS}
     sizes: dict[tuple[str, float], np.ndarray] = {}
     for name in ("Momentum", "Nesterov"):
         both = _sizes(name, np.array(DAMPED), mu)
@@ -195,13 +195,7 @@ def _run(name: str, curvatures: np.ndarray, mu: float, steps: int) -> np.ndarray
     optimizer = METHODS[name][0]([("w", w)], 1.0, mu, check_finite=False)
     path = np.empty((steps + 1, len(curvatures)))
     path[0] = w.data
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = (0.5 * curvatures * w * w).sum()
-        loss.backward()
-        return loss
-
+    closure = closure_of(optimizer, lambda: (0.5 * curvatures * w * w).sum())
     with np.errstate(all="ignore"):
         for t in range(steps):
             optimizer.step(closure)
@@ -233,25 +227,17 @@ def _of_rates(sizes: dict[tuple[str, float], np.ndarray], mu: float) -> list[Cla
 # ---- the limit -----------------------------------------------------------------------------------
 
 
-def largest_stable(
-    name: str, mu: float, low: float = 0.1, high: float = 8.0, steps: int = 400
-) -> float:
-    """The largest αλ that does not run away, by bisection into 129 parts at a time: each run
-    moves 128 weights side by side, every one on a bowl of its own curvature.
+def found_limit(name: str, mu: float, steps: int = 400) -> float:
+    """The largest αλ that does not run away under one of `METHODS`: each run of so many steps moves
+    128 weights side by side, every one on a bowl of its own curvature."""
 
-    Args:
-        name, mu: one of `METHODS`, and μ.
-        low, high: a stable αλ and one that is not.
-        steps: of each run.
-    """
-    while high - low > 1e-3 * low:
-        tried = np.linspace(low, high, 130)
-        path = np.abs(_run(name, tried[1:-1], mu, steps))
+    def grows(tried: np.ndarray) -> np.ndarray:
+        path = np.abs(_run(name, tried, mu, steps))
         third = len(path) // 3
         calm = path[-third:].max(axis=0) < path[third:-third].max(axis=0)  # False for NaN
-        first = int(np.argmin(calm)) if not calm.all() else len(calm)
-        low, high = float(tried[first]), float(tried[first + 1])
-    return (low + high) / 2
+        return ~calm
+
+    return largest_stable(grows, low=0.1, high=8.0, within=1e-3, at_once=128)
 
 
 def _of_limits(
@@ -275,31 +261,13 @@ def _of_limits(
     }  # fmt: skip
     for where, (curvature, start, loss) in on.items():
         for name in ("Nesterov", "Nesterov, shifted"):
-            for share, fate in ((0.99, "converges"), (1.01, "diverges")):
+            for share, expected in ((0.99, "converges"), (1.01, "diverges")):
                 lr = share * theory.stability_limit("Nesterov", mu) / curvature
-                claims.append(Claim(f"{name} at {share} of its limit on {where}", fate,
-                                    _fate(name, lr, mu, start, loss)))  # fmt: skip
+                w = Tensor(start.copy(), requires_grad=True)
+                moves = moves_of(METHODS[name][0]([("w", w)], lr, mu), partial(loss, w))
+                claims.append(Claim(f"{name} at {share} of its limit on {where}", expected,
+                                    fate(moves)))  # fmt: skip
     return claims
-
-
-def _fate(
-    name: str, lr: float, mu: float, start: np.ndarray, loss_of: Callable[[Tensor], Tensor],
-    steps: int = 400,
-) -> str:  # fmt: skip
-    """What becomes of the loss, whose minimum is 0."""
-    w = Tensor(start.copy(), requires_grad=True)
-    optimizer = METHODS[name][0]([("w", w)], lr, mu)
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = loss_of(w)
-        loss.backward()
-        return loss
-
-    losses = [optimizer.step(closure).item()]
-    while len(losses) < steps and losses[-1] < 1e6 * losses[0]:
-        losses.append(optimizer.step(closure).item())
-    return "diverges" if max(losses[-30:]) > losses[0] else "converges"
 
 
 EXPERIMENT = Experiment(

@@ -9,14 +9,14 @@ curvatures go from 1 to κ: each method is fastest at settings of its own, which
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tinygrad_opt.data.checks import whole
-from tinygrad_opt.lab import theory
+from tinygrad_opt.lab import descent, theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding, number
-from tinygrad_opt.optim import SGD, Momentum, Nesterov, Optimizer
+from tinygrad_opt.lab.descent import closure_of
+from tinygrad_opt.optim import Momentum
 from tinygrad_opt.tensor import Tensor
 
 RATE = 0.1  # α of the runs that show the memory
@@ -32,12 +32,12 @@ def _descent(condition: float) -> tuple[float, float, float]:
     return lr, 0.0, rate
 
 
-# Who is tuned: the name that figures show, the family of the optimizer, its best settings.
-METHODS: dict[str, tuple[str, type[Any], Setting]] = {
-    "SGD": ("gradient descent", SGD, _descent),
-    "Momentum": ("heavy ball", Momentum, lambda k: theory.best_heavy_ball(1.0, k)),
-    "Nesterov α=1/L": ("Nesterov", Nesterov, lambda k: theory.standard_nesterov(1.0, k)),
-    "Nesterov": ("Nesterov", Nesterov, lambda k: theory.best_nesterov(1.0, k)),
+# Who is tuned, by the name of its colour: one of `descent.METHODS`, and its best settings.
+METHODS: dict[str, tuple[str, Setting]] = {
+    "SGD": ("gradient descent", _descent),
+    "Momentum": ("heavy ball", lambda k: theory.best_heavy_ball(1.0, k)),
+    "Nesterov α=1/L": ("Nesterov", lambda k: theory.standard_nesterov(1.0, k)),
+    "Nesterov": ("Nesterov", lambda k: theory.best_nesterov(1.0, k)),
 }
 
 
@@ -191,16 +191,16 @@ def _of_memory(memories: dict[float, Memory]) -> list[Claim]:
 
 def run_tuned(name: str, condition: float, seed: int = 0) -> Tuned:
     """One of `METHODS` at its best for curvatures from 1 to κ = `condition`."""
-    _, kind, best = METHODS[name]
+    method, best = METHODS[name]
     lr, mu, predicted = best(condition)
-    return Tuned(name, condition, lr, mu, predicted, measured_rate(kind, lr, mu, condition, seed))
+    return Tuned(name, condition, lr, mu, predicted, measured_rate(method, lr, mu, condition, seed))
 
 
 def measured_rate(
-    kind: type[Any], lr: float, mu: float, condition: float, seed: int = 0, most: int = 3000
+    method: str, lr: float, mu: float, condition: float, seed: int = 0, most: int = 3000
 ) -> float:
-    """By how much a step shrinks the distance from the minimum, on a bowl with curvatures from 1 to
-    κ = `condition`: the mean over the last half of a run.
+    """By how much a step of one of `descent.METHODS` shrinks the distance from the minimum, on a
+    bowl with curvatures from 1 to κ = `condition`: the mean over the last half of a run.
 
     The run ends when the distance has shrunk or grown by 10¹⁰⁰, or after `most` steps. At the best
     settings the distance is t · rateᵗ, which adds ln 2 to the logarithm over the last half whatever
@@ -210,15 +210,9 @@ def measured_rate(
     draws = np.random.default_rng([seed, 0x72617465])
     start = draws.uniform(0.5, 1.0, DIRECTIONS) * draws.choice([-1.0, 1.0], DIRECTIONS)
     w = Tensor(start, requires_grad=True)
-    optimizer = _made(kind, w, lr, mu)
+    optimizer = descent.METHODS[method]([("w", w)], lr, mu)
+    closure = closure_of(optimizer, lambda: (curvature * w * w).sum() * 0.5)
     sizes = [float(np.linalg.norm(w.data))]
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = (curvature * w * w).sum() * 0.5
-        loss.backward()
-        return loss
-
     while len(sizes) <= most and 1e-100 < sizes[-1] / sizes[0] < 1e100:
         optimizer.step(closure)
         sizes.append(float(np.linalg.norm(w.data)))
@@ -226,20 +220,16 @@ def measured_rate(
     return float((sizes[-1] / sizes[-1 - last]) ** (1 / last))
 
 
-def _made(kind: type[Any], w: Tensor, lr: float, mu: float) -> Optimizer:
-    return kind([("w", w)], lr) if kind is SGD else kind([("w", w)], lr, mu)
-
-
 def _try_neighbours(run: Tuned, seed: int) -> None:
     """Whether settings around the best are slower: α 5 % up or down, 1 - μ 10 % up or down."""
-    kind = METHODS[run.name][1]
+    method, _ = METHODS[run.name]
     for by in (0.95, 1.0, 1.05):
         for friction in (0.9, 1.0, 1.1) if run.mu else (1.0,):
             if (by, friction) != (1.0, 1.0):
                 mu = 1 - (1 - run.mu) * friction
                 run.around += 1
                 run.slower += run.measured < measured_rate(
-                    kind, run.lr * by, mu, run.condition, seed
+                    method, run.lr * by, mu, run.condition, seed
                 )
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.lab.learning_rate import FACTORS, FATES, Edge, LearningRate, Path
+from tinygrad_opt.lab.descent import FATES
+from tinygrad_opt.lab.learning_rate import FACTORS, Edge, LearningRate, Path
 from tinygrad_opt.lab.theory import stability_limit
 from tinygrad_opt.plots.style import ACCENT, GRID, INK, PAPER, colour, dressed, sheet
 

@@ -77,7 +77,7 @@ def valley_lines(finding: MomentumFinding, ax: Any) -> Any:
                 label=name, solid_capstyle="round")  # fmt: skip
         ends.append((VALLEYS[-1], paces[-1], f"always μ = {mu:g}"))
         inks.append(colour(name))
-    for name, (_, _, best) in METHODS.items():
+    for name, (_, best) in METHODS.items():
         dashed = "--" if name != name.partition(" ")[0] else "-"
         paces = [pace(best(condition)[2]) for condition in VALLEYS]
         ax.plot(VALLEYS, paces, dashed, color=colour(name), linewidth=1.3, zorder=3,
