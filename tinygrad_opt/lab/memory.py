@@ -206,9 +206,10 @@ def measure(
     gc.collect()  # wrappers and what they wrap know each other: freed when somebody looks
     before = _arrays()
     tensors = _weights(matrices, slope)
-    base = 2 * (_arrays() - before)  # each weight has a gradient
-    optimizer = make(tensors)
     closure = _closure(tensors, slope)
+    closure()  # each weight has its gradient, also before there is an optimizer
+    base = _arrays() - before
+    optimizer = make(tensors)
     for _ in range(steps):
         start, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()

@@ -234,7 +234,8 @@ def _bowl(lr: float, std: float, decay: float, crowd: int, make: Make) -> Settli
     loss = record(bowl, {"w": np.ones(crowd)}, make, BOWL_STEPS,
                   lambda w: CURVATURE / 2 * np.mean(w * w))  # fmt: skip
     variance = [theory.noisy_variance(lr, CURVATURE, std, t, decay) for t in range(BOWL_STEPS + 1)]
-    mean = (1 - lr * CURVATURE) ** np.arange(BOWL_STEPS + 1)
+    rate = theory.convergence_rate("gradient descent", lr, 0.0, [CURVATURE])
+    mean = rate ** np.arange(BOWL_STEPS + 1)
     return Settling(loss, CURVATURE / 2 * (np.array(variance) + mean**2))
 
 
