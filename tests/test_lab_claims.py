@@ -89,12 +89,13 @@ def test_every_claim_of_an_experiment_holds_and_is_the_one_in_the_documentation(
     assert [row for row in table(finding.claims) if row[-1] != "holds"] == []
     assert [claim.what for claim in finding.claims] == [claim.what for claim in recorded()[key]]
     for now, then in zip(finding.claims, recorded()[key]):
-        assert (now.within, now.relative, now.unit) == (then.within, then.relative, then.unit)
+        assert (now.relative, now.unit) == (then.relative, then.unit)
+        # Other processors round otherwise, and a bound may be three standard errors of a sample.
+        assert now.within == pytest.approx(then.within, rel=0.01, abs=0)
         if isinstance(now.predicted, str):
             assert now.predicted == then.predicted
         else:
             assert now.predicted == pytest.approx(then.predicted, rel=0.01)
-        # Other processors round otherwise; and a claim of equality holds for both, or neither.
         assert then.holds
 
 
