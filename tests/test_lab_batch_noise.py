@@ -194,7 +194,7 @@ def failed(gradients, monkeypatch, **formulas):
         rows = [(*spread_of(drawn_noise(gradients, draw, size, 200, 1)),
                  lab.predicted(gradients, draw, size)) for size in (10, 80, 640)]  # fmt: skip
         spreads[draw.__name__] = lab.Spread(np.array((10, 80, 640)), *np.array(rows).T)
-    claims = lab._noise_claims(spreads, len(gradients.y))
+    claims = lab._noise_claims(spreads)
     return [claim.what for claim in claims if not claim.holds]
 
 
@@ -207,10 +207,17 @@ def test_noise_without_the_factor_of_drawing_without_replacement_fails(gradients
         return spread / np.sqrt(batch)
 
     what = failed(gradients, monkeypatch, batch_noise=wrong)
-    assert "slope" in what[0]
     assert "noise of the gradient, B = 640, without replacement" in what
     assert "noise of the gradient, B = 640, classes balanced" in what
     assert not any("with replacement" in claim for claim in what)
+
+
+def test_noise_that_does_not_fall_with_the_root_of_the_size_fails(found):
+    own = found.spreads["replaced"]
+    for power, holds in ((0.0, True), (0.05, False), (-0.05, False)):
+        bent = lab.Spread(own.sizes, own.measured * own.sizes**power, own.error, own.predicted)
+        slope = lab._noise_claims(found.spreads | {"replaced": bent})[0]
+        assert slope.holds == holds
 
 
 def test_balanced_noise_with_the_differences_between_classes_in_it_fails(gradients, monkeypatch):

@@ -232,5 +232,6 @@ def test_what_is_out_of_range_is_refused_by_its_name(bad):
 def test_the_experiment_quotes_the_notes():
     assert EXPERIMENT.key == "perturbation"
     assert EXPERIMENT.note == (
-        'LR can cause Plateau. To avoid Plateau, we can use "Gradient PERTURBATION".'
+        'LR can cause Plateau. To avoid Plateau, we can use "Gradient PERTURBATION".\n'
+        "Adds the Gaussian Noise to the Gradient update equation, to jump out of the Plateau curve."
     )
