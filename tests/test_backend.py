@@ -437,6 +437,17 @@ def test_a_seed_that_is_no_natural_number_is_refused_and_the_stream_goes_on(seed
     assert switch.generator().random() == expected
 
 
+def test_a_seed_for_a_while_leaves_the_stream_where_it_was():
+    tg.manual_seed(3)
+    first = switch.generator().random(2)
+    with pytest.raises(ZeroDivisionError), switch.seeded(4):
+        inside = switch.generator().random(2)
+        raise ZeroDivisionError
+    np.testing.assert_array_equal(inside, np.random.default_rng(4).random(2))
+    drawn = [*first, *switch.generator().random(2)]
+    np.testing.assert_array_equal(drawn, np.random.default_rng(3).random(4))
+
+
 def test_an_unseeded_process_draws_something_else_each_time():
     code = "print(tg.backend.generator().random())"
     assert run_with(None, code).stdout != run_with(None, code).stdout

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+import tinygrad_opt as tg
 from tinygrad_opt.lab import batch_noise as lab
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.batch_noise import (
@@ -101,6 +102,12 @@ def test_the_mean_of_all_single_gradients_is_the_gradient_of_all(gradients):
     noise = drawn_noise(gradients, shuffled, len(gradients.y), 3, seed=0)
     assert np.abs(noise).max() < 1e-14
     assert lab.predicted(gradients, shuffled, len(gradients.y)) == 0
+
+
+def test_the_generator_of_the_library_is_left_where_it_was():
+    tg.manual_seed(3)
+    Gradients(epochs=1, seed=0)
+    assert tg.backend.generator().random() == np.random.default_rng(3).random()
 
 
 def test_the_three_ways_draw_what_they_are_named_for(gradients):

@@ -72,3 +72,9 @@ def test_without_an_index_the_weight_of_the_largest_gradient_is_told():
 def test_what_cannot_be_explained_says_why(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_generator_of_the_library_is_left_where_it_was():
+    tg.manual_seed(3)
+    in_training("sgd")
+    assert tg.backend.generator().random() == np.random.default_rng(3).random()

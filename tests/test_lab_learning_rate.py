@@ -85,6 +85,12 @@ def test_an_optimizer_with_another_rule_is_noticed(monkeypatch):
     assert edge.measured == pytest.approx(edge.predicted / 1.002, rel=1e-4)
 
 
+def test_the_generator_of_the_library_is_left_where_it_was():
+    tg.manual_seed(3)
+    _linear_model(0)
+    assert tg.backend.generator().random() == np.random.default_rng(3).random()
+
+
 def test_the_linear_model_is_least_squares():
     weights, loss = _linear_model(3)
     full = [t.data.copy() for t in weights]

@@ -5,9 +5,11 @@ Operators and methods (`x @ w`, `x.sum()`) need no switch at all. For the few na
 the rest of the package writes `xp = array_module(x)`, and there is no other `if gpu` anywhere.
 """
 
+import contextlib
 import os
 import sys
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -274,6 +276,19 @@ def generator() -> "np.random.Generator":
     if _generator is None:
         _generator = np.random.default_rng()
     return _generator
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, what `manual_seed(seed)` gives; afterwards the generator is the one of before, and
+    where it was."""
+    global _generator
+    before = _generator
+    manual_seed(seed)
+    try:
+        yield
+    finally:
+        _generator = before
 
 
 def use_environment() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.autograd import grad
-from tinygrad_opt.backend import manual_seed
+from tinygrad_opt.backend import seeded
 from tinygrad_opt.data import Batches, ClassBalancedBatches, load_digits
 from tinygrad_opt.data.checks import whole
 from tinygrad_opt.lab import theory
@@ -95,8 +95,8 @@ class Gradients:
     def __init__(self, epochs: int, seed: int):
         (x, y), _ = load_digits()
         self.x, self.y = x.astype("float64"), y
-        manual_seed(seed)
-        self.model = MLP(list(SIZES), activation="relu").astype("float64")
+        with seeded(seed):
+            self.model = MLP(list(SIZES), activation="relu").astype("float64")
         optimizer = SGD(list(self.model.named_parameters()), lr=0.1)
         fit(self.model, cross_entropy, optimizer, Batches(self.x, y, 32, seed=seed), epochs,
             progress=False)  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_opt import optim
 from tinygrad_opt.autograd import grad
-from tinygrad_opt.backend import host, manual_seed
+from tinygrad_opt.backend import host, seeded
 from tinygrad_opt.data import Batches, load_digits
 from tinygrad_opt.lab.race import BATCH_SIZE, SIZES
 from tinygrad_opt.nn import MLP
@@ -105,8 +105,8 @@ def in_training(
         seed: of the first weights and of the batches.
     """
     cls = named(word)
-    manual_seed(seed)
-    model = MLP(list(SIZES), activation="relu")
+    with seeded(seed):
+        model = MLP(list(SIZES), activation="relu")
     params = list(model.named_parameters())
     if cls is optim.Muon:
         params = [(name, t) for name, t in params if t.ndim == 2]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinygrad_opt.backend import manual_seed
+from tinygrad_opt.backend import seeded
 from tinygrad_opt.data.checks import whole
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
@@ -150,8 +150,8 @@ def _linear_model(seed: int) -> Problem:
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((200, 4)) * [2.0, 1.0, 1.0, 0.5]
     y = x @ rng.standard_normal((4, 1)) + 0.1 * rng.standard_normal((200, 1))
-    manual_seed(seed)
-    model = Linear(4, 1).astype("float64")
+    with seeded(seed):
+        model = Linear(4, 1).astype("float64")
     return model.parameters(), lambda: mse_loss(model(x), y)
 
 
