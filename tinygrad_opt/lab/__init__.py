@@ -2,8 +2,8 @@
 plots."""
 
 from tinygrad_opt.lab import experiments, theory
-from tinygrad_opt.lab.adaptive_rates import effective_rate
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
+from tinygrad_opt.lab.effective_rate import effective_rate
 from tinygrad_opt.lab.limits import Limits, limits
 from tinygrad_opt.lab.race import CONTESTANTS, Contestant, Result, race, tune
 
