@@ -25,6 +25,7 @@ by_hand = {
 
 # ---- by the engine: nothing to derive
 
+x, t = tg.Tensor(x), tg.Tensor(t)
 w = tg.Tensor(0.5, requires_grad=True)
 b = tg.Tensor(0.25, requires_grad=True)
 

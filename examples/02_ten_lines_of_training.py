@@ -10,7 +10,7 @@ import numpy as np
 
 import tinygrad_opt as tg
 
-x, y = tg.data.spirals(300, seed=0)  # points (300, 2) in the plane, classes (300,)
+x, y = map(tg.Tensor, tg.data.spirals(300, seed=0))  # points (300, 2) in the plane, classes (300,)
 x_new, y_new = tg.data.spirals(300, seed=1)  # others, to test on
 
 
@@ -30,7 +30,7 @@ def train(sizes, lr=0.3, steps=2001):
 
 
 def accuracy(model):
-    return np.mean(model(x_new).numpy().argmax(axis=1) == y_new)
+    return np.mean(model(tg.Tensor(x_new)).numpy().argmax(axis=1) == y_new)
 
 
 print("no hidden layer, which makes a straight line:")
@@ -45,7 +45,7 @@ print(f"accuracy on new points: {accuracy(model):.1%}\n")
 
 side = np.linspace(-1.1, 1.1, 23)
 plane = np.array([(column, -row) for row in side for column in np.repeat(side, 2)], np.float32)
-classes = model(plane).numpy().argmax(axis=1).reshape(23, 46)
+classes = model(tg.Tensor(plane)).numpy().argmax(axis=1).reshape(23, 46)
 picture = [[" ·"[label] for label in row] for row in classes]
 for (across, up), label in zip(x_new, y_new, strict=True):
     picture[round((1.1 - up) * 10)][2 * round((across + 1.1) * 10)] = "o+"[label]

@@ -32,7 +32,8 @@ def rosenbrock(p):
 
 def hessian(f, p):
     """The second derivatives of f at p: `hvp` gives H v, and H times a unit vector is a column."""
-    return np.stack([tg.hvp(f, [p], [unit])[0] for unit in np.eye(len(p))], axis=1)
+    units = np.eye(len(p)).tolist()
+    return np.transpose([tg.hvp(f, [p], [unit])[0].tolist() for unit in units])
 
 
 p = np.array([-1.2, 1.0])
@@ -49,4 +50,4 @@ for step in range(8):
     loss = rosenbrock(leaf)
     loss.backward()
     print(f"step {step}   loss {loss.item():.3e}   at ({p[0]:+.9f}, {p[1]:+.9f})")
-    p = p - np.linalg.solve(hessian(rosenbrock, p), leaf.grad)
+    p = p - np.linalg.solve(hessian(rosenbrock, p), leaf.grad.tolist())

@@ -30,7 +30,7 @@ def loss_of(*weights):
     """The loss on 20 images as a function of all weights and biases, as gradcheck wants it."""
     first, last = model.layers
     first.weight, first.bias, last.weight, last.bias = weights
-    return tg.cross_entropy(model(x_train[:20].astype("float64")), y_train[:20])
+    return tg.cross_entropy(model(tg.Tensor(x_train[:20], dtype="float64")), y_train[:20])
 
 
 agrees = tg.testing.gradcheck(loss_of, *model.parameters(), order=1)
@@ -39,12 +39,13 @@ print(f"   gradcheck of {sum(p.size for p in model.parameters()):,} weights: {ag
 print("3. Overfit 50 images: a model that cannot learn these by heart has a bug.")
 model = new_model()
 optimizer = tg.optim.Momentum(model.named_parameters(), lr=0.1, mu=0.9)
+x_few, y_few = tg.Tensor(x_train[:50]), tg.Tensor(y_train[:50])
 while optimizer.t < 200:
     optimizer.zero_grad()
-    loss = tg.cross_entropy(model(x_train[:50]), y_train[:50])
+    loss = tg.cross_entropy(model(x_few), y_few)
     loss.backward()
     optimizer.step()
-_, small_accuracy = tg.train.evaluate(model, tg.cross_entropy, x_train[:50], y_train[:50])
+_, small_accuracy = tg.train.evaluate(model, tg.cross_entropy, x_few, y_few)
 print(f"   after {optimizer.t} steps: loss {loss.item():.5f}, accuracy {small_accuracy:.1%}\n")
 
 print("4. All 1,437 images, 15 epochs of batches of 32: SGD against momentum.")
@@ -67,7 +68,7 @@ for epoch in (1, 2, 3, 5, 10, 15):
     print(f"   {epoch:5}" + "".join(f"{row.loss:19.4f}{row.val_accuracy:7.1%}" for row in rows))
 print("   Momentum of 0.9 adds up about 10 gradients: its fair rival is SGD at 10 times the rate.")
 print("\n5. Which digits are taken for which? (By the last model; rows: the truth.)")
-guesses = model(x_test).numpy().argmax(axis=1)
+guesses = model(tg.Tensor(x_test)).numpy().argmax(axis=1)
 confusion = np.zeros((10, 10), dtype=int)
 np.add.at(confusion, (y_test, guesses), 1)
 print(confusion)

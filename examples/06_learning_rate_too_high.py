@@ -44,7 +44,8 @@ def start():
     """A model at its first weights, its loss on all the data, and its parameters."""
     tg.manual_seed(0)
     model = tg.nn.Linear(3, 1).astype("float64")
-    return model, lambda: tg.mse_loss(model(x), y)
+    inputs, targets = tg.Tensor(x), tg.Tensor(y)
+    return model, lambda: tg.mse_loss(model(inputs), targets)
 
 
 model, loss = start()

@@ -35,7 +35,7 @@ def train(optimizer, w, epochs=20):
             loss = tg.mse_loss(x_batch @ w, y_batch)
             loss.backward()
             optimizer.step()
-            over_the_epoch.append(excess(w.data))
+            over_the_epoch.append(excess(w.numpy()))
         seen.append(np.mean(over_the_epoch))
         optimizer.observe(seen[-1])  # for a schedule that waits for a plateau
     return seen

@@ -24,14 +24,15 @@ for make in (tg.optim.Adagrad, tg.optim.RMSProp, tg.optim.Adam):
     optimizer = make([("w", w)], lr=0.01)
     print(f"{make.__name__}: a gradient of 1 every  " + "".join(f"{n:>10}" for n in EVERY))
     for step in range(1, 601):
-        w.grad = np.where(step % EVERY == 0, 1.0, 0.0) * (step <= 400)  # later there are none
+        g = np.where(step % EVERY == 0, 1.0, 0.0) * (step <= 400)  # later there are none
+        w.grad = tg.Tensor(g)
         before = w.numpy().copy()
         optimizer.step()
         if step in (100, 400, 600):
             show(f"rate after step {step}", effective_rate(optimizer, "w"))
         if step == 400:
             moved = before - w.numpy()
-            show("this step, rate · gradient", effective_rate(optimizer, "w") * w.grad)
+            show("this step, rate · gradient", effective_rate(optimizer, "w") * g)
             show("and how far it went", moved)
     print()
 
@@ -40,7 +41,7 @@ for make in (tg.optim.Adagrad, tg.optim.RMSProp, tg.optim.Adam):
 print("the first step of Adam, rate 0.01, for gradients of")
 gradients = np.array([1e-8, 1e-4, 1.0, 1e4])
 w = tg.Tensor(np.zeros(4), requires_grad=True)
-w.grad = gradients
+w.grad = tg.Tensor(gradients)
 tg.optim.Adam([w], lr=0.01, eps=1e-8).step()
 print("".join(f"{g:>10.0e}" for g in gradients))
 print("".join(f"{-x:>10.4f}" for x in w.numpy()) + "   (0.01 |g| / (|g| + 1e-8))")

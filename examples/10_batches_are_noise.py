@@ -20,8 +20,9 @@ model = tg.nn.Linear(64, 10).astype("float64")
 
 def gradient(images, labels):
     """The gradient of their mean loss, all 650 weights in one vector."""
-    loss = tg.cross_entropy(model(images), labels)
-    return np.concatenate([g.ravel() for g in tg.grad(loss, list(model.parameters()))])
+    loss = tg.cross_entropy(model(tg.Tensor(images)), labels)
+    grads = tg.grad(loss, list(model.parameters()))
+    return np.concatenate([tg.Tensor(g).numpy().ravel() for g in grads])
 
 
 def length(rows):
@@ -66,11 +67,11 @@ for name, draw, transforms in (
     stepper = tg.optim.SGD([w], lr=0.1, transforms=transforms)
     above = []
     for _ in range(2000):
-        images = draw()
+        images = tg.Tensor(draw())
         stepper.zero_grad()
         (0.5 * (w - images) ** 2 / len(images)).sum().backward()
         stepper.step()
-        above.append(0.5 * np.sum((w.data - x.mean(axis=0)) ** 2))
+        above.append(0.5 * np.sum((w.numpy() - x.mean(axis=0)) ** 2))
     print(f"   {name:<20}after 10 steps {above[9]:.4f}   from 200 on {np.mean(above[200:]):.6f}")
 floor = theory.floor(0.1, 1.0, theory.batch_noise(spread, 32))
 print(f"   {'predicted floor':<20}{'':>23}{floor:17.6f}")

@@ -36,7 +36,7 @@ for mu in MUS:
     for step in range(70):
         g = draws.standard_normal() + np.array([0.0, 1.0 if step == 0 else 0.0])
         optimizer.zero_grad()
-        (g * w).sum().backward()
+        (tg.Tensor(g) * w).sum().backward()
         optimizer.step()
         moves.append(np.diff(w.numpy() - last)[0])
         last = w.numpy().copy()
@@ -46,7 +46,7 @@ for mu in MUS:
 
 def steps_needed(mu, condition, most=10_000):
     """Steps until a valley with curvatures 1 and `condition` is a millionth as far away."""
-    curvature = np.array([1.0, condition])
+    curvature = tg.Tensor(np.array([1.0, condition]))
     w = tg.Tensor(np.ones(2), requires_grad=True)
     lr = 0.98 * (1 + mu**0.5) ** 2 / condition  # as large as the steep side bears
     optimizer = tg.optim.Momentum([w], lr=lr, mu=mu)

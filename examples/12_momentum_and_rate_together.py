@@ -10,7 +10,7 @@ import numpy as np
 
 import tinygrad_opt as tg
 
-CURVATURES = np.geomspace(0.01, 1.0, 5)  # κ = 100, the largest is 1
+CURVATURES = tg.Tensor(np.geomspace(0.01, 1.0, 5))  # κ = 100, the largest is 1
 MUS = (0.0, 0.5, 0.67, 0.9, 0.97)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 
 import tinygrad_opt as tg
 
+tg.use("numpy")  # tracemalloc does not see the memory of a GPU
+
 optimizers = {
     "SGD": lambda params: tg.optim.SGD(params, lr=0.1),
     "Momentum": lambda params: tg.optim.Momentum(params, lr=0.1),

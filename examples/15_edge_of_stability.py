@@ -14,8 +14,8 @@ import numpy as np
 import tinygrad_opt as tg
 
 (pixels, digits), _ = tg.data.load_digits()
-x = pixels[:400].astype("float64") - pixels[:400].mean(axis=0)
-y = np.where(digits[:400] % 2, 1.0, -1.0)[:, None]
+x = tg.Tensor(pixels[:400].astype("float64") - pixels[:400].mean(axis=0))
+y = tg.Tensor(np.where(digits[:400] % 2, 1.0, -1.0)[:, None])
 
 
 def train(make, steps=2000, every=200):

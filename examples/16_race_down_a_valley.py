@@ -40,8 +40,8 @@ def distance(path):
 
 
 minimum = [tg.Tensor(np.array(1.0), requires_grad=True) for _ in range(2)]
-columns = [tg.hvp(valley, minimum, [np.array(a), np.array(b)]) for a, b in ((1.0, 0.0), (0.0, 1.0))]
-flat, steep = np.linalg.eigvalsh(np.array(columns, float))
+columns = [[float(h) for h in tg.hvp(valley, minimum, unit)] for unit in ([1.0, 0.0], [0.0, 1.0])]
+flat, steep = np.linalg.eigvalsh(columns)
 print(f"curvatures at the minimum: {flat:.4f} and {steep:.2f}, {steep / flat:,.0f} times as much")
 print(f"stable for gradient descent: below a rate of 2 / {steep:.2f} = {2 / steep:.6f}")
 

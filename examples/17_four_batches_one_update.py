@@ -20,12 +20,10 @@ balanced = tg.data.ClassBalancedBatches(x, y, batch_size=250, window=4, seed=0)
 print("1. The classes in four batches of 250, and how far their mean image is off (std)")
 for name, batches in (("random", random), ("class-balanced", balanced)):
     off = []
-    for _ in range(50):  # epochs
-        pairs = list(batches)
-        labels = np.concatenate([y_batch for _, y_batch in pairs[:4]])
-        images = np.array([x_batch for x_batch, _ in pairs]).reshape(-1, 1000, 16)
-        off.append(images.mean(axis=1) - x.mean(axis=0))
-    times = np.bincount(labels, minlength=1000)
+    for epoch in range(50):
+        rows = batches.order(epoch).reshape(-1, 1000)  # each, of four batches
+        off.append(x[rows].mean(axis=1) - x.mean(axis=0))
+    times = np.bincount(y[rows[0]], minlength=1000)
     print(f"   {name:<15}{np.sum(times == 0):4} missing,{np.sum(times > 1):4} more than once"
           f"   off by {np.std(off):.4f}")  # fmt: skip
 inside = np.std(x.reshape(1000, 8, 16), axis=1)
@@ -40,10 +38,9 @@ def train(batches, **how):
     model = tg.nn.Linear(16, 1000).astype("float64")
     optimizer = tg.optim.SGD(model.parameters(), lr=10.0)
     history = tg.train.fit(model, tg.cross_entropy, optimizer, batches, epochs=1, **how)
-    return model.weight.data, history.step_loss
+    return model.weight.numpy(), history.step_loss
 
 
-balanced.epoch = 0
 four = list(balanced)
 plain, losses = train(four)
 smooth, smoothed = train(four, smooth=4)
