@@ -1,6 +1,9 @@
 """A search for μ: what it tries, what it keeps, and that it goes on as if it had never stopped."""
 
+import contextlib
 import math
+import os
+import signal
 import subprocess
 import sys
 
@@ -169,6 +172,60 @@ def test_workers_end_when_the_process_that_they_work_for_is_killed(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert len(set(done.stdout.split())) == 2, done.stderr
     assert done.returncode == 7
+
+
+BUSY = """
+import time
+from tinygrad_opt.lab.workers import mapping
+
+def work(seconds):
+    print("at work", flush=True)
+    time.sleep(seconds)
+
+if __name__ == "__main__":
+    with mapping(2) as run:
+        list(run(work, (300, 300, 300)))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals a group of processes")
+@pytest.mark.parametrize("send", [os.kill, os.killpg])
+def test_an_interrupt_ends_workers_in_the_midst_of_their_work_and_they_say_nothing(tmp_path, send):
+    script = tmp_path / "busy.py"
+    script.write_text(BUSY, "utf-8")
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        assert [process.stdout.readline() for _ in range(2)] == ["at work\n"] * 2
+        send(process.pid, signal.SIGINT)
+        try:
+            printed, errors = process.communicate(timeout=60)  # the workers hold its output too
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert printed == ""
+    assert errors.count("Traceback") == 1  # of the process that was interrupted
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("content", [
+    b"my notes\n", b"my notes", b"[]\n", b"{}\n", b'{"op_code": 0\n', b"\n",
+])  # fmt: skip
+def test_a_file_that_is_no_search_is_refused_and_left_as_it_is(fast, tmp_path, content):
+    (tmp_path / JOURNAL).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{JOURNAL} is no search.* line 1 .*another folder"):
+        tune_momentum(2, tmp_path, **QUICK)
+    assert (tmp_path / JOURNAL).read_bytes() == content
+
+
+def test_a_search_with_a_line_that_is_none_is_refused_and_its_last_line_is_not_cut(fast, tmp_path):
+    tune_momentum(2, tmp_path, **QUICK)
+    spoilt = (tmp_path / JOURNAL).read_bytes().replace(b"{", b"<", 1) + b'{"op_co'
+    (tmp_path / JOURNAL).write_bytes(spoilt)
+    with pytest.raises(ValueError, match="line 1 is"):
+        tune_momentum(3, tmp_path, **QUICK)
+    assert (tmp_path / JOURNAL).read_bytes() == spoilt
 
 
 @pytest.mark.parametrize("other", [{"epochs": 2}, {"starts": 2}, {"seed": 1}])

@@ -10,6 +10,7 @@ is tried on the last fifth.
 """
 
 import contextlib
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -241,12 +242,28 @@ def _study(optuna: Any, folder: Path, settings: dict[str, int]) -> Any:
 
 
 def _cut(path: Path) -> None:
-    """Take off what a process that was killed left of its last line."""
+    """Take off what a process that was killed left of its last line. ValueError, and nothing is
+    taken off, where the other lines are no search."""
     if path.exists():
         text = path.read_bytes()
         whole_lines = text[: text.rfind(b"\n") + 1]
+        for number, line in enumerate(whole_lines.splitlines() or [text], 1):
+            first_is_cut = not whole_lines and text[:1] in (b"", b"{")
+            if not first_is_cut and not _is_entry(line):
+                raise ValueError(
+                    f"tune_momentum: {path} is no search that can be gone on with: line {number} "
+                    f"is {line[:40]!r}; take another folder, or move that file away"
+                )
         if whole_lines != text:
             path.write_bytes(whole_lines)
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(entry, dict) and "op_code" in entry
 
 
 def _complete(optuna: Any, study: Any) -> list[Any]:
