@@ -1,6 +1,7 @@
 """The sharpness is the Hessian's, the limit is where runs begin to diverge, and looking changes
 nothing."""
 
+import math
 import sys
 
 import numpy as np
@@ -286,6 +287,18 @@ def test_adaptive_rates_held_as_they_are_have_a_limit_too(name):
         assert (late > before) == (factor > 1)
 
 
+def test_adam_at_rest_has_the_limit_that_it_has_in_motion():
+    w, loss = bowl([1.0, 3.0])
+    optimizer = Adam([w], lr=0.01)
+    run(optimizer, loss, steps=3)
+    moving = limits(None, loss, optimizer)
+    optimizer.groups[0]["lr"] = 0.0
+    found = limits(None, loss, optimizer)
+    assert (found.lr, found.share) == (0.0, 0.0)
+    assert found.preconditioned == pytest.approx(moving.preconditioned, rel=1e-9)
+    assert found.max_lr == pytest.approx(moving.max_lr, rel=1e-9)
+
+
 def test_adams_preconditioned_limit_at_the_usual_settings_is_38():
     w, loss = bowl([1.0, 3.0])
     optimizer = Adam([w], lr=0.01)
@@ -468,6 +481,9 @@ def test_a_loss_that_has_walked_backward_or_recorded_nothing_is_refused():
     ({"start": np.ones(3)}, ValueError, r"start has shape \(3,\), and there are 2 weights"),
     ({"start": np.zeros(2)}, ValueError, "not all of them 0"),
     ({"start": np.array([1.0, np.nan])}, ValueError, "of finite numbers"),
+    ({"start": ["a", "b"]}, TypeError, r"start is a vector of real numbers, not \['a', 'b'\]"),
+    ({"start": np.ones(2) * 1j}, TypeError, "start is a vector of real numbers"),
+    ({"accuracy": "fine"}, ValueError, "accuracy is a share between 0 and 1, not 'fine'"),
     ({"accuracy": 0.0}, ValueError, "accuracy is a share between 0 and 1, not 0.0"),
     ({"accuracy": 1.0}, ValueError, "accuracy is a share"),
     ({"loss": tg.Tensor(1.0)}, TypeError, "loss is a function without arguments, lambda: ..., not"),
@@ -478,6 +494,18 @@ def test_arguments_that_are_none_are_refused(arguments, error, message):
     known = {"model": None, "loss": lambda: (w * w).sum(), "optimizer": SGD([w], lr=0.1)}
     with pytest.raises(error, match=f"limits: .*{message}"):
         limits(**{**known, **arguments})
+
+
+def test_a_curvature_of_0_has_no_sign():
+    w = weight()
+    found = limits(None, lambda: (3 * w).sum(), SGD([w], lr=0.1), both_ends=True)
+    assert math.copysign(1.0, found.smallest) == 1.0
+
+
+def test_an_optimizer_of_empty_tensors_is_refused():
+    w = tg.Tensor(np.ones(0), requires_grad=True)
+    with pytest.raises(ValueError, match="limits: SGD holds no weights: all tensors are empty"):
+        limits(None, lambda: (w * w).sum(), SGD([w], lr=0.1))
 
 
 def test_without_scipy_the_extra_is_named_and_a_few_weights_do_without_it(monkeypatch):

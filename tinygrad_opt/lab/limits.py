@@ -146,10 +146,15 @@ def limits(
     met = l2 / (1 + 2 * mu) if method == "Nesterov" and optimizer.form == "look_ahead" else l2
     if accuracy is None:
         accuracy = max(math.sqrt(np.finfo(t.dtype).eps) for t in tensors)
-    if not 0 < accuracy < 1:
+    if not isinstance(accuracy, (int, float, np.number)) or not 0 < accuracy < 1:
         raise ValueError(f"limits: accuracy is a share between 0 and 1, not {accuracy!r}")
     size = sum(t.size for t in tensors)
+    if not size:
+        name = type(optimizer).__name__
+        raise ValueError(f"limits: {name} holds no weights: all tensors are empty")
     if start is not None:
+        if np.asarray(start).dtype.kind not in "iuf":
+            raise TypeError(f"limits: start is a vector of real numbers, not {start!r}")
         if np.shape(start) != (size,):
             raise ValueError(
                 f"limits: start has shape {np.shape(start)}, and there are {size} weights"
@@ -165,9 +170,9 @@ def limits(
 
     find = functools.partial(_largest, size=size, start=start, accuracy=accuracy)
     sharpness, direction = find(curved)
-    smallest = -find(lambda v: -curved(v))[0] if both_ends else None
+    smallest = 0.0 - find(lambda v: -curved(v))[0] if both_ends else None  # and never -0.0
     lr = max(group["lr"] for group in optimizer.values())
-    stretches = np.sqrt(rates / lr) if lr else np.ones(size)
+    stretches = np.sqrt(rates / (lr or 1.0))
     preconditioned = sharpness
     if (stretches != 1).any() or (met != l2).any():
         preconditioned, _ = find(lambda v: curved(v, met, stretches))
@@ -198,6 +203,8 @@ def _as_theory_sees(optimizer: Optimizer) -> tuple[str, float, np.ndarray, np.nd
             "gradient, no curvature decides. Measure with one without them"
         )
     groups = optimizer.values()
+    if not any(group["lr"] for group in groups):  # nothing moves: as steps of one size would
+        groups = [{**group, "lr": 1.0} for group in groups]
     for key in groups[0].keys() - {"lr", "l2"}:
         if len(found := {group[key] for group in groups}) > 1:
             raise ValueError(
