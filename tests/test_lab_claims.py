@@ -57,7 +57,7 @@ def test_nothing_holds_for_a_run_that_ended_in_nan():
 
 
 def test_a_claim_of_numpys_numbers_goes_into_json():
-    claim = Claim("a", np.float32(1.0), np.int64(1), np.float64(0.1))
+    claim = Claim("a", np.float32(1.0), np.int64(1), np.float64(0.1), np.bool_(True))
     assert json.loads(report.strict_json(as_data(claim)))["holds"] is True
 
 
@@ -66,6 +66,9 @@ def test_a_claim_that_could_not_be_judged_is_refused():
         Claim("a", "converges", 1.0)
     with pytest.raises(ValueError, match="a: a share of 0 is 0"):
         Claim("a", 0.0, 0.1, within=0.1)
+    for within in (-0.1, math.nan):
+        with pytest.raises(ValueError, match=f"a: within is .* of 0 or more, not {within}"):
+            Claim("a", 1.0, 1.0, within)
 
 
 def test_a_row_says_both_numbers_with_their_unit_and_the_error_with_its_bound():

@@ -52,3 +52,19 @@ def test_processes_find_what_one_alone_finds_and_leave_the_environment_as_it_was
 def test_the_seed_changes_what_is_drawn():
     first, second = (lab.run(["plateau"], seed=seed)["plateau"][0] for seed in (1, 2))
     assert not np.array_equal(first.runs["rate"].loss, second.runs["rate"].loss)
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"keys": "plateau"}, r"a list of experiments, such as \['plateau'\]"),
+    ({"keys": ["plateau"], "jobs": 0}, "lab: jobs is an integer of 1 or more, not 0"),
+    ({"keys": ["plateau"], "jobs": -1}, "lab: jobs is an integer of 1 or more, not -1"),
+    ({"keys": ["plateau"], "jobs": 1.5}, "lab: jobs is an integer of 1 or more, not 1.5"),
+    ({"keys": [], "seed": -1}, "lab: seed is an integer of 0 or more, not -1"),
+])  # fmt: skip
+def test_a_run_that_makes_no_sense_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        lab.run(**settings)
+
+
+def test_no_experiments_find_nothing():
+    assert lab.run([], jobs=2) == {}

@@ -288,6 +288,7 @@ def test_a_word_means_a_contestant_or_its_whole_family_in_the_order_of_the_table
 
 @pytest.mark.parametrize(("settings", "text"), [
     ({"optimizers": ["none"]}, "no optimizer 'none'"),
+    ({"optimizers": []}, "optimizers: none are named; None means all"),
     ({"epochs": 0}, "race: epochs is an integer of 1 or more"),
     ({"batch_size": 0}, "race: batch_size is an integer of 1 or more"),
     ({"seeds": ()}, "at least one, not"),

@@ -37,6 +37,9 @@ class Claim:
         for name in ("predicted", "measured", "within"):  # NumPy's scalars would not go into JSON
             if not isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, float(value))
+        object.__setattr__(self, "relative", bool(self.relative))
+        if not self.within >= 0:
+            raise ValueError(f"{self.what}: within is a tolerance of 0 or more, not {self.within}")
         if self.relative and self.within and not self.predicted:
             raise ValueError(f"{self.what}: a share of 0 is 0: give an absolute tolerance")
 
@@ -118,6 +121,7 @@ class Experiment:
         note: the sentence of the notes, word for word.
         formula: what follows from it, in a line of Unicode.
         run: `run(seed=0)` does it and gives its Finding.
+        needs: a package that it cannot do without, beside NumPy; empty if there is none.
     """
 
     key: str
@@ -125,6 +129,7 @@ class Experiment:
     note: str
     formula: str
     run: Callable[..., Finding]
+    needs: str = ""
 
 
 def table(claims: Sequence[Claim]) -> list[list[str]]:

@@ -160,4 +160,5 @@ EXPERIMENT = Experiment(
     formula="λmax of the Hessian → 2 / α, with momentum 2 (1 + μ) / α, "
     "Nesterov 2 (1 + μ) / ((1 + 2μ) α)",
     run=edge_of_stability,
+    needs="scipy",
 )

@@ -1,9 +1,11 @@
 """All experiments of the lab in the order of the notes, and how to run them, several at a time."""
 
+import importlib.util
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
+from tinygrad_opt.data.checks import whole
 from tinygrad_opt.lab import (
     adaptive_rates,
     batch_noise,
@@ -41,6 +43,8 @@ def chosen_experiments(keys: Iterable[str] | None = None) -> dict[str, Experimen
     ValueError, with the nearest key, for one that is not there.
     """
     known = experiments()
+    if isinstance(keys, str):
+        raise ValueError(f"keys are a list of experiments, such as [{keys!r}], not {keys!r}")
     wanted = list(known) if keys is None else list(keys)
     for key in wanted:
         if key not in known:
@@ -63,8 +67,19 @@ def run(
 
     Returns:
         What each found and the seconds that it took, in the order of the notes.
+
+    Raises:
+        ValueError: no experiment of that key; a seed below 0, or fewer than one job.
+        ImportError: a package that one of them needs is not installed. Then none is run.
     """
     wanted = chosen_experiments(keys)
+    seed, jobs = whole("lab: seed", seed), whole("lab: jobs", jobs, least=1)
+    for key, experiment in wanted.items():
+        if experiment.needs and importlib.util.find_spec(experiment.needs) is None:
+            raise ImportError(
+                f"{key} needs {experiment.needs}, which is not installed: pip install "
+                '"tinygrad-opt[lab]", or choose other experiments'
+            )
     done: dict[str, tuple[Finding, float]] = {}
     with Bar(progress, "the lab", len(wanted)) as bar:
         for key, result in _results(list(wanted), seed, min(jobs, len(wanted))):

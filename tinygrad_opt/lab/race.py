@@ -178,7 +178,7 @@ def chosen(words: Iterable[str] | None = None) -> list[Contestant]:
     """The contestants of those keys, in the order of the table; all of them for None.
 
     A word without its settings means the whole family: "momentum" all three. Case does not matter.
-    Raises ValueError for a word that means nobody.
+    Raises ValueError for a word that means nobody, and for no word at all.
     """
     if words is None:
         return list(CONTESTANTS.values())
@@ -188,6 +188,8 @@ def chosen(words: Iterable[str] | None = None) -> list[Contestant]:
         if not found:
             raise ValueError(f"no optimizer {word!r} here: there are {', '.join(CONTESTANTS)}")
         keys |= found
+    if not keys:
+        raise ValueError("optimizers: none are named; None means all")
     return [contestant for key, contestant in CONTESTANTS.items() if key in keys]
 
 
