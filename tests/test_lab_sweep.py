@@ -162,3 +162,11 @@ def test_the_experiment_quotes_the_notes():
     assert EXPERIMENT.note == (
         "μ is conidered to be a HyperParameter and should be tuned for every application."
     )
+
+
+@pytest.mark.parametrize("method", list(theory.LIMITS))
+def test_a_round_bowl_that_one_step_solves_holds_its_claims(method):
+    found = sweep([method], mus=(0.0, 0.5), rates=(0.5, 1.0), condition=1, steps=200)
+    fastest = next(claim for claim in found.claims if "fastest cell" in claim.what)
+    assert fastest.predicted == pytest.approx(0.0, abs=1e-9)
+    assert found.holds
