@@ -26,6 +26,14 @@ def test_the_folder_holds_the_report_the_claims_and_the_pictures(found, tmp_path
     assert (out / "plateau.png").stat().st_size < 200_000
 
 
+def test_the_numbers_are_kept_where_a_picture_cannot_be(found, tmp_path):
+    (tmp_path / "plateau.png").mkdir()
+    with pytest.raises(OSError, match=r"plateau\.png"):
+        report.write(found, tmp_path, seed=5)
+    assert (tmp_path / "claims.json").read_text("utf-8") == report.as_json(found, 5)
+    assert not (tmp_path / "report.md").exists()  # which would claim to be complete
+
+
 def test_the_json_holds_each_claim_with_its_verdict(found):
     data = json.loads(report.as_json(found, 5), parse_constant=pytest.fail)
     assert data["seed"] == 5

@@ -32,7 +32,8 @@ def figures(experiment: Experiment, kind: str = "FIGURES") -> dict[str, Callable
 def write(found: Found, out: Path, seed: int = 0) -> list[Path]:
     """Write the folder `out`, which is made if it is not there, and give the paths of its files."""
     out.mkdir(parents=True, exist_ok=True)
-    known, paths = experiments(), []
+    known, paths = experiments(), [out / "claims.json"]
+    paths[0].write_text(as_json(found, seed), "utf-8")  # should a picture fail, they are not lost
     for key, (finding, _) in found.items():
         for stem, draw in figures(known[key]).items():
             ax = draw(finding)
@@ -41,9 +42,8 @@ def write(found: Found, out: Path, seed: int = 0) -> list[Path]:
         for stem, animate in figures(known[key], "ANIMATIONS").items():
             paths.append(out / f"{stem}.gif")
             animate(finding, paths[-1])
-    for name, text in (("claims.json", as_json(found, seed)), ("report.md", markdown(found, seed))):
-        paths.append(out / name)
-        paths[-1].write_text(text, "utf-8")
+    paths.append(out / "report.md")  # last: it shows them all
+    paths[-1].write_text(markdown(found, seed), "utf-8")
     return paths
 
 
