@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -144,6 +145,21 @@ def test_a_result_that_cannot_be_written_fails_with_1(empty_folder, capsys):
     assert "error: " in capsys.readouterr().err
 
 
+def no_file(*arguments, **settings):
+    raise PermissionError(13, "Permission denied")
+
+
+@pytest.mark.parametrize("name", ["lab", "race", "sweep"])
+def test_a_folder_that_cannot_be_written_is_wrong_usage_before_anything_runs(
+    name, monkeypatch, empty_folder, capsys
+):
+    (empty_folder / "mine").mkdir()
+    monkeypatch.setattr("tempfile.TemporaryFile", no_file)
+    assert main([name, "--out", "mine/new"]) == 2
+    assert "argument --out: cannot write into mine: Permission denied" in capsys.readouterr().err
+    assert files(empty_folder / "mine") == []
+
+
 # ---- train ----
 
 
@@ -172,6 +188,11 @@ def test_train_takes_its_settings(capsys):
     assert first[1] != second[1]
 
 
+def test_an_optimizer_is_known_in_any_case(capsys):
+    assert main(["train", "--optimizer", "Momentum-0.75", "--epochs", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["key"] == "momentum-0.75"
+
+
 def test_train_that_diverges_fails_with_1_and_shows_how_far_it_came(capsys):
     assert main(["train", "--optimizer", "sgd", "--lr", "1e30"]) == 1
     printed, errors = capsys.readouterr()
@@ -193,7 +214,7 @@ def test_train_that_diverges_fails_with_1_and_shows_how_far_it_came(capsys):
     (["race", "--optimizers", "sgd", "adan"], "no optimizer 'adan' here: there are sgd, "),
     (["race", "--out", "file/folder"], "argument --out: "),
     (["race", "--out", "file"], "argument --out: "),
-    (["train", "--optimizer", "adan"], "invalid choice: 'adan'"),
+    (["train", "--optimizer", "adan"], "invalid choice: 'adan'; did you mean 'adam'?"),
     (["train", "--lr", "nan"], "'nan' is not a learning rate"),
     (["train", "--lr", "-0.1"], "'-0.1' is not a learning rate"),
     (["train", "--lr", "fast"], "'fast' is not a learning rate"),
@@ -234,6 +255,23 @@ def test_an_interrupt_ends_with_130_and_no_traceback(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "interrupted\n")
 
 
+def test_a_termination_ends_with_143_as_an_interrupt_does_and_the_handler_is_put_back(
+    monkeypatch, capsys
+):
+    def terminated(*arguments, **settings):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it went on")
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        monkeypatch.setattr(sys.modules["tinygrad_opt.lab.race"], "fit", terminated)
+        assert main(["train"]) == 143
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().out == ""
+
+
 def test_no_color_is_obeyed(monkeypatch, capsys, empty_folder):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("NO_COLOR", "1")
@@ -249,6 +287,14 @@ def test_the_package_runs_as_a_module_also_where_there_is_no_greek():
     done = run_process("train", "--epochs", "1", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(b"Momentum ?=0.9, learning rate 0.2")
+
+
+def test_where_stdout_is_closed_nothing_is_printed_and_all_is_well(empty_folder):
+    path = os.path.dirname(os.path.dirname(tinygrad_opt.__file__))
+    command = f'"{sys.executable}" -m tinygrad_opt explain sgd >&-'
+    done = subprocess.run(command, shell=True, capture_output=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": path})  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_a_reader_that_leaves_early_causes_no_traceback(empty_folder):
@@ -315,6 +361,13 @@ def test_explain_prints_formula_and_source_of_a_form(capsys):
         (["sgd", "--parameter", "layers.0.weigth"], "did you mean 'layers.0.weight'?"),
         (["sgd", "--parameter", "layers.0.weight", "--index", "99", "0"], "no element [99, 0]"),
         (["sgd", "--steps", "0"], "'0' is not an integer of 1 or more"),
+        (["sgd", "--weight", "nan"], "'nan' is not a finite number"),
+        (["sgd", "--set", "lr=1", "lr=2"], "argument --set: lr is there twice"),
+        (["sgd", "--set", "lr=1", "--set", "lr=2"], "argument --set: lr is there twice"),
+        (["sgd", "--latex", "--source"], "--latex and --source are two things"),
+        (["sgd", "--latex", "--steps", "2"], "--steps is for numbers, without --latex"),
+        (["sgd", "--source", "--parameter", "x"], "--parameter is for numbers, without --latex"),
+        (["sgd", "--parameter", "", "--step", "2"], "no parameter is called ''"),
     ],
 )
 def test_explain_says_what_is_wrong_and_exits_with_2(argv, message, capsys):
@@ -322,3 +375,9 @@ def test_explain_says_what_is_wrong_and_exits_with_2(argv, message, capsys):
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.out == ""
+
+
+def test_an_overflow_is_told_and_not_warned_of(capsys):
+    argv = ["explain", "sgd", "--weight", "1e308", "--curvature", "1e308"]
+    assert main(argv) == 1
+    assert capsys.readouterr().err.startswith("failed: the gradient of w has 1 NaN or inf")

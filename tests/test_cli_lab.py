@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import sys
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -84,6 +86,28 @@ def test_a_folder_that_cannot_be_made_is_wrong_usage(empty_folder, capsys):
     (empty_folder / "file").write_text("")
     assert main(["lab", "plateau", "--out", "file/lab"]) == 2
     assert "argument --out" in capsys.readouterr().err
+
+
+def test_what_an_experiment_needs_is_looked_for_before_any_of_them_runs(
+    monkeypatch, empty_folder, capsys
+):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    assert main(["lab", "edge-of-stability", "plateau", "--jobs", "1"]) == 1
+    printed, errors = capsys.readouterr()
+    assert "edge-of-stability needs scipy, which is not installed" in errors
+    assert 'pip install "tinygrad-opt[lab]"' in errors
+    assert printed == ""
+    assert list(empty_folder.iterdir()) == []
+    assert main(["lab", "plateau", "--jobs", "1"]) == 0
+
+
+def test_a_worker_that_was_killed_is_an_error_and_no_traceback(monkeypatch, capsys):
+    def run(*arguments, **settings):
+        raise BrokenProcessPool("a process was terminated abruptly")
+
+    monkeypatch.setattr(lab, "run", run)
+    assert main(["lab", "plateau"]) == 1
+    assert capsys.readouterr().err == "error: a process was terminated abruptly\n"
 
 
 def test_without_the_package_that_an_experiment_needs_it_says_which(monkeypatch, capsys):

@@ -157,10 +157,13 @@ def test_json_is_strict_where_nothing_limits_the_rate(empty_folder, capsys):
     (["--model", "my_bowl.py:build"], "my_bowl.py has no function build"),
     (["--model", "my_bowl.py:w"], "my_bowl.py has no function w"),
     (["--model", "my_bowl.py:make", "--lr", "0.1"], "argument --lr: --model brings"),
+    (["--model", "..my_bowl:make"], "there is no module ..my_bowl"),
+    (["--model", ".:make"], "there is no module ."),
+    (["--model", "tinygrad_opt:mse_loss"], "mse_loss() takes no arguments: missing"),
     (["--model", "pair.py:make"], "make() returns (model, loss, optimizer)"),
     (["--model", "adamw.py:make"], "AdamW has no limit that a curvature alone decides"),
     (["--optimizer", "adam"], "this Adam has taken no step"),
-    (["--optimizer", "adamw"], "invalid choice: 'adamw'"),
+    (["--optimizer", "adamw"], "invalid choice: 'adamw'; did you mean 'adam'?"),
     (["--epochs", "-1"], "'-1' is not an integer of 0 or more"),
     (["--lr", "fast"], "'fast' is not a learning rate"),
 ])  # fmt: skip
@@ -185,7 +188,8 @@ def test_a_training_that_diverges_fails_with_1(capsys):
 
 
 def test_without_scipy_it_fails_with_1_and_names_the_extra(monkeypatch, capsys):
-    for name in [name for name in sys.modules if name.partition(".")[0] == "scipy"]:
+    loaded = [name for name in sys.modules if name.partition(".")[0] == "scipy"]
+    for name in {"scipy", *loaded}:
         monkeypatch.setitem(sys.modules, name, None)
     assert main(["limits"]) == 1
     assert 'pip install "tinygrad-opt[lab]"' in capsys.readouterr().err

@@ -6,6 +6,7 @@ import math
 import re
 import sys
 
+import numpy as np
 import pytest
 
 from tinygrad_opt.cli import sweep as command
@@ -72,6 +73,19 @@ def test_json_prints_the_file_and_nothing_else(empty_folder, capsys):
     data = as_json(printed)
     assert list(data["maps"]) == ["heavy ball, ema"]
     assert data["seed"] == 3
+
+
+def test_the_numbers_are_kept_where_the_picture_cannot_be(empty_folder):
+    (empty_folder / "sweep/sweep.png").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"sweep\.png"):
+        call(*MAP, "--method", "ema")
+    assert list(as_json((empty_folder / "sweep/sweep.json").read_text("utf-8"))["maps"])
+
+
+def test_rates_beyond_float64_are_an_error_and_no_traceback(capsys):
+    with np.errstate(all="ignore"):
+        assert call("--mu", "0", "0.5", "--rate", "1", "1e308") == 1
+    assert capsys.readouterr().err.startswith("error: the gradient of w has ")
 
 
 def test_a_claim_that_fails_is_exit_code_1(monkeypatch, capsys):

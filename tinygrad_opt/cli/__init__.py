@@ -2,13 +2,16 @@
 library worked out.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 fine, 1 failed (a run diverged, a
-file could not be written), 2 wrong usage, 130 interrupted.
+file could not be written), 2 wrong usage, 130 interrupted, 143 terminated.
 """
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tinygrad_opt.cli import explain, lab, limits, race, sweep, train
@@ -36,14 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser, commands = _parser()
     try:
         arguments = parser.parse_args(argv)
-        code = arguments.command(arguments)
-        sys.stdout.flush()
+        with _terminable():
+            code = arguments.command(arguments)
+        if sys.stdout is not None:  # as it is where it was closed
+            sys.stdout.flush()
         return code
     except Usage as error:
         commands.choices[arguments.name].print_usage(sys.stderr)
         print(f"tinygrad-opt {arguments.name}: error: {error}", file=sys.stderr)
         return 2
-    except SystemExit as stop:  # argparse has printed what it had to say
+    except SystemExit as stop:  # argparse has printed what it had to say, or SIGTERM came
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -54,6 +59,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does, so that its workers and its locks go with it."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _parser() -> tuple[argparse.ArgumentParser, Any]:

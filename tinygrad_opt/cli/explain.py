@@ -21,7 +21,7 @@ def add(commands: Any, layout: dict) -> None:
     )  # fmt: skip
     option = parser.add_argument
     option("optimizer", metavar="NAME", help="momentum, nesterov, adam, ... in any case")
-    option("--set", nargs="+", type=setting, default=[], metavar="KEY=VALUE",
+    option("--set", nargs="+", action="extend", type=setting, default=[], metavar="KEY=VALUE",
            help="its keywords: lr=0.1 mu=0.75 form=ema")
     option("--steps", type=count(1), metavar="N", help="steps on the bowl (default: 3)")
     option("--weight", type=finite, metavar="W",
@@ -43,31 +43,47 @@ def add(commands: Any, layout: dict) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """`tinygrad-opt explain`: updates with their numbers to stdout."""
-    from tinygrad_opt.lab import explained
+    from numpy import errstate
 
-    settings = dict(arguments.set)
-    digits = None if arguments.exact else 4
-    on_a_bowl = given(arguments, "steps", "weight", "curvature")
-    in_training = given(arguments, "index", "step", "seed")
+    keys = [key for key, _ in arguments.set]
+    if len(set(keys)) < len(keys):
+        raise Usage(f"argument --set: {max(keys, key=keys.count)} is there twice")
     try:
-        if arguments.latex or arguments.source:
-            optimizer = explained.rule_of(arguments.optimizer, settings)
-            print((optimizer.latex if arguments.latex else optimizer.source)().rstrip())
-        elif arguments.parameter:
-            if on_a_bowl:
-                raise Usage(f"--{min(on_a_bowl)} is for the bowl, without --parameter")
-            print(explained.in_training(arguments.optimizer, settings, digits=digits,
-                                        parameter=arguments.parameter, **in_training))  # fmt: skip
-        else:
-            if in_training:
-                raise Usage(f"--{min(in_training)} is for a network, with --parameter")
-            print(explained.on_a_bowl(arguments.optimizer, settings, digits=digits, **on_a_bowl))
+        with errstate(all="ignore"):  # an overflow is told, not warned of
+            print(told(arguments))
     except (ValueError, TypeError, IndexError) as error:
         raise Usage(str(error)) from None
     except ArithmeticError as error:  # it diverged, or was divided by zero
         print(f"failed: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def told(arguments: argparse.Namespace) -> str:
+    """What was asked for. Usage for options that do not go together."""
+    from tinygrad_opt.lab import explained
+
+    settings = dict(arguments.set)
+    digits = None if arguments.exact else 4
+    on_a_bowl = given(arguments, "steps", "weight", "curvature")
+    in_training = given(arguments, "index", "step", "seed")
+    of_network = arguments.parameter is not None
+    if arguments.latex or arguments.source:
+        if arguments.latex and arguments.source:
+            raise Usage("--latex and --source are two things: ask for one of them")
+        if of_network or on_a_bowl or in_training:
+            name = "parameter" if of_network else min(on_a_bowl | in_training)
+            raise Usage(f"--{name} is for numbers, without --latex and --source")
+        optimizer = explained.rule_of(arguments.optimizer, settings)
+        return (optimizer.latex if arguments.latex else optimizer.source)().rstrip()
+    if of_network:
+        if on_a_bowl:
+            raise Usage(f"--{min(on_a_bowl)} is for the bowl, without --parameter")
+        return explained.in_training(arguments.optimizer, settings, digits=digits,
+                                     parameter=arguments.parameter, **in_training)  # fmt: skip
+    if in_training:
+        raise Usage(f"--{min(in_training)} is for a network, with --parameter")
+    return explained.on_a_bowl(arguments.optimizer, settings, digits=digits, **on_a_bowl)
 
 
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:

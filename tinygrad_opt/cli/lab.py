@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tinygrad_opt.cli.options import Usage, count, folder
+from tinygrad_opt.cli.options import Usage, count, writable
 from tinygrad_opt.cli.output import print_table, print_text
 
 EXAMPLES = """\
@@ -56,10 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
         for key, experiment in chosen.items():
             print(f"{key:18} {experiment.title}")
         return 0
-    out = folder(arguments.out)
+    out = writable(arguments.out)
     try:
         found = experiments.run(chosen, arguments.seed, arguments.jobs, progress=None)
-    except ImportError as error:  # SciPy, without the extra
+    except (ImportError, RuntimeError, FloatingPointError) as error:
+        # a package without its extra; a worker that was killed; a run that diverged
         print(f"error: {error}", file=sys.stderr)
         return 1
     paths = report.write(found, out, arguments.seed)

@@ -3,12 +3,13 @@
 import argparse
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tinygrad_opt.cli.options import Usage, count, rate
+from tinygrad_opt.cli.options import Usage, count, one_of, rate
 from tinygrad_opt.cli.output import print_table, print_text
 
 EXAMPLES = """\
@@ -46,7 +47,7 @@ def add(commands: Any, layout: dict) -> None:
            help="a function of yours that returns (model, loss, optimizer), in a file or a module: "
            "my_file.py:make, package.module:make")
     known = [key for key in CONTESTANTS if key.partition("-")[0] in FAMILIES]
-    option("--optimizer", choices=known, metavar="NAME",
+    option("--optimizer", type=one_of(known), metavar="NAME",
            help=f"of the network of the race: {', '.join(known)} (default: momentum-0.9)")
     option("--lr", type=rate, metavar="RATE", help="its learning rate (default: that of the race)")
     option("--epochs", type=count(0), metavar="N",
@@ -130,6 +131,12 @@ def given(path: str) -> tuple[Any, Callable, Any]:
     make = getattr(loaded(where), name, None)
     if not callable(make):
         raise Usage(f"argument --model: {where} has no function {name}")
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        raise Usage(f"argument --model: {name}() takes no arguments: {error}") from None
+    except ValueError:  # written in C, it does not say
+        pass
     made = make()
     if not isinstance(made, tuple) or len(made) != 3 or not callable(made[1]):
         raise Usage(f"argument --model: {name}() returns (model, loss, optimizer), the loss being "
@@ -143,7 +150,8 @@ def loaded(where: str) -> Any:
     if path.suffix != ".py":
         sys.path.insert(0, str(Path.cwd()))
         try:
-            if importlib.util.find_spec(where) is not None:
+            named = all(word.isidentifier() for word in where.split("."))
+            if named and importlib.util.find_spec(where) is not None:
                 return importlib.import_module(where)
         except ModuleNotFoundError as error:
             if not where.startswith(f"{error.name}"):

@@ -2,6 +2,9 @@
 
 import argparse
 import math
+import os
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +42,23 @@ def finite(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
     return value
+
+
+def one_of(known: Iterable[str]) -> Any:
+    """One of these words, in any case."""
+
+    def word(text: str) -> str:
+        from tinygrad_opt.optim.groups import nearest
+
+        if text.lower() not in known:
+            raise argparse.ArgumentTypeError(
+                f"invalid choice: {text!r}{nearest(text.lower(), known)}"
+            )
+        return text.lower()
+
+    return word
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -54,8 +72,20 @@ def setting(text: str) -> tuple[str, Any]:
         return key, value
 
 
+def writable(out: Path) -> Path:
+    """The folder for results, or Usage if nothing can be written there: told before hours of work.
+    Nothing is made yet."""
+    there = next(path for path in (out, *out.parents, Path()) if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            return out
+    except OSError as error:
+        raise Usage(f"argument --out: cannot write into {there}: {error.strerror}") from None
+
+
 def folder(out: Path) -> Path:
-    """The folder for results, made if it is not there; Usage if it cannot be."""
+    """The folder for results, made if it is not there; Usage if nothing can be written there."""
+    writable(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tinygrad_opt.cli.options import Usage, count, finite, folder
+from tinygrad_opt.cli.options import Usage, count, finite, folder, one_of, writable
 from tinygrad_opt.cli.output import print_table, print_text
 
 EXAMPLES = """\
@@ -40,8 +40,9 @@ def add(commands: Any, layout: dict) -> None:
         epilog=EXAMPLES, **layout,
     )  # fmt: skip
     option = parser.add_argument
-    option("--problem", choices=("bowl", "digits"), help="what to run them on (default: bowl)")
-    option("--method", nargs="+", choices=METHODS, metavar="NAME",
+    option("--problem", type=one_of(("bowl", "digits")), metavar="NAME",
+           help="what to run them on: bowl (the default) or digits")
+    option("--method", nargs="+", type=one_of(METHODS), metavar="NAME",
            help=f"of {', '.join(METHODS)} (default: heavy-ball nesterov; digits: heavy-ball)")
     option("--mu", nargs="+", type=finite, metavar="MU",
            help="the momenta, two or more in [0, 1) (default: 25 up to 0.99; digits: 11)")
@@ -89,11 +90,13 @@ def run(arguments: argparse.Namespace) -> int:
             given[keyword] = given.pop(option)
     if "methods" in given:
         given["methods"] = [METHODS[word] for word in given["methods"]]
+    writable(arguments.out)
     try:
         return act(arguments, given)
     except ValueError as error:
         raise Usage(str(error)) from None
-    except (ImportError, RuntimeError) as error:  # Optuna or SciPy, without its extra
+    except (ImportError, RuntimeError, FloatingPointError) as error:
+        # Optuna or SciPy, without its extra; a worker that was killed; rates beyond float64
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -131,12 +134,12 @@ def _tune(arguments: argparse.Namespace, given: dict[str, Any]) -> int:
     from tinygrad_opt.plots.style import save
     from tinygrad_opt.plots.tuning import tuning_caption, tuning_figure
 
-    out = folder(arguments.out)
+    out = arguments.out
     found = tune_momentum(arguments.tune, out, **given, seed=arguments.seed, progress=None)
     numbers = {**vars(found), "trials": [vars(trial) for trial in found.trials],
                "best": vars(found.best)}  # fmt: skip
-    save(tuning_figure(found)[0], out / "tuning.png")
     paths = [out / "tuning.png", _write(arguments, out / "tuning.json", numbers), out / JOURNAL]
+    save(tuning_figure(found)[0], paths[0])
     rows = [
         [f"{trial.mu:.3f}", f"{trial.lr:.3g}", f"{trial.reach:.3g}", f"{trial.loss:.4g}",
          f"{trial.val_loss:.4g}", f"{100 * trial.val_accuracy:.1f} %"]
@@ -168,8 +171,8 @@ def _written_map(
     from tinygrad_opt.plots.sweep import sweep_caption, sweep_figure
 
     out = folder(arguments.out)
-    save(sweep_figure(found)[0], out / "sweep.png")
     paths = [out / "sweep.png", _write(arguments, out / "sweep.json", numbers)]
+    save(sweep_figure(found)[0], paths[0])
     return [sweep_caption(found), _wrote(paths)]
 
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from tinygrad_opt.cli.options import count, rate
+from tinygrad_opt.cli.options import count, one_of, rate
 
 
 def add(commands: Any, layout: dict) -> None:
@@ -19,7 +19,7 @@ def add(commands: Any, layout: dict) -> None:
         "--epochs 20\n", **layout,
     )  # fmt: skip
     option = parser.add_argument
-    option("--optimizer", choices=CONTESTANTS, default="momentum-0.9", metavar="NAME",
+    option("--optimizer", type=one_of(CONTESTANTS), default="momentum-0.9", metavar="NAME",
            help=f"one of {', '.join(CONTESTANTS)} (default: %(default)s)")
     option("--lr", type=rate, metavar="RATE", help="its learning rate (default: that of the race)")
     option("--epochs", type=count(1), default=10, metavar="N",
