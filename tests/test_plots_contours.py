@@ -10,13 +10,15 @@ from PIL import Image
 from tinygrad_opt.lab.contours import LANDSCAPES, contours
 from tinygrad_opt.plots.contours import (
     PAUSE,
+    SIZE,
     TIME,
     _moments,
+    _standing,
     contours_animation,
     contours_caption,
     contours_figure,
 )
-from tinygrad_opt.plots.style import colour
+from tinygrad_opt.plots.style import ACCENT, colour
 
 
 @pytest.fixture(scope="module")
@@ -98,19 +100,60 @@ def test_the_film_shows_every_early_step_and_the_last_one():
         assert len(shown) < 100
 
 
-def test_the_film_is_written_moves_and_ends_with_a_rest(found, tmp_path):
-    contours_animation(found, tmp_path / "race.gif")
-    assert (tmp_path / "race.gif").stat().st_size < 3_000_000
-    with Image.open(tmp_path / "race.gif") as film:
-        times, pictures = [], []
-        for n in range(film.n_frames):
-            film.seek(n)
-            times.append(film.info["duration"])
-            pictures.append(np.asarray(film.convert("RGB")))
+@pytest.fixture(scope="module")
+def film(found, tmp_path_factory):
+    """The file, its pictures (height, width, 3) and how long each is shown."""
+    path = tmp_path_factory.mktemp("film") / "race.gif"
+    contours_animation(found, path)
+    times, pictures = [], []
+    with Image.open(path) as frames:
+        for n in range(frames.n_frames):
+            frames.seek(n)
+            times.append(frames.info["duration"])
+            pictures.append(np.asarray(frames.convert("RGB")).astype(int))
+    return path, pictures, times
+
+
+def painted(picture, what):
+    """Which pixels have that colour."""
+    return (abs(picture - [int(what[i : i + 2], 16) for i in (1, 3, 5)]) < 12).all(axis=2)
+
+
+def test_the_film_is_written_moves_and_ends_with_a_rest(found, film):
+    path, pictures, times = film
+    assert path.stat().st_size < 3_000_000
     assert times[-1] == PAUSE
     assert sum(times) == TIME * (len(_moments(found.steps)) - 1) + PAUSE
     assert len(pictures) > 30
     assert all((a != b).any() for a, b in zip(pictures, pictures[1:]))
-    red = [int(value, 16) for value in (colour("Adam")[i : i + 2] for i in (1, 3, 5))]
-    share = [(abs(picture.astype(int) - red) < 12).all(axis=2).mean() for picture in pictures]
+    share = [painted(picture, colour("Adam")).mean() for picture in pictures]
     assert share[-1] > 1.2 * share[0] > 0  # its line grew
+
+
+def test_the_stars_of_the_film_are_those_of_the_picture_from_the_first_frame_to_the_last(
+    axes, film
+):
+    axes[0].figure.set_dpi(SIZE)
+    canvas = FigureCanvasAgg(axes[0].figure)
+    canvas.draw()
+    stars = painted(np.asarray(canvas.buffer_rgba())[..., :3].astype(int), ACCENT)
+    assert stars.sum() > 60  # three of them can be seen
+    for picture in film[1]:
+        assert (painted(picture, ACCENT) & stars).sum() > 0.9 * stars.sum()
+
+
+def test_the_rows_of_the_film_stand_in_the_order_of_the_contestants_all_the_time(found, film):
+    names = [way.name for way in found.paths["rosenbrock"]]
+    for picture in film[1]:
+        below = picture[picture.shape[0] * 2 // 3 :, : picture.shape[1] // 3]
+        heights = [np.mean(np.nonzero(painted(below, colour(name)))[0]) for name in names]
+        assert heights == sorted(heights)
+
+
+def test_a_way_is_there_only_from_the_step_on_in_which_it_arrives(found):
+    arrived = [way for ways in found.paths.values() for way in ways if way.arrived]
+    assert arrived
+    for way in arrived:
+        assert _standing(way, way.arrived) == f"in {way.arrived} steps"
+        for step in range(way.arrived):
+            assert _standing(way, step).endswith("away")

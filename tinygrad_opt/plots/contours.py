@@ -34,7 +34,7 @@ def contours_figure(finding: Contours, ax: Any = None) -> Any:
         for way in ways:
             _line(each, way, way.weights)
         _names(each, LANDSCAPES[key], ways)
-        _standings(each, ways, finding.steps)
+        _standings(each, sorted(ways, key=_arrival), finding.steps)
     return axes
 
 
@@ -55,6 +55,8 @@ def contours_caption(finding: Contours) -> str:
 def contours_animation(finding: Contours, path: Path | str) -> None:
     """The race as a GIF of eight seconds, the steps at the beginning slower than at the end.
 
+    The optimizers are listed in the order in which they were given: who wins shows at the end.
+
     Args:
         finding: of `lab.contours`.
         path: of the file that is written.
@@ -65,15 +67,15 @@ def contours_animation(finding: Contours, path: Path | str) -> None:
     axes = _page(finding, "")
     figure = axes[0].figure
     figure.set_dpi(SIZE)
-    moving = [figure.text(0.022, 0.075, "", fontsize=13, weight="bold", color=INK)]
-    heads: list[tuple] = []
-    words: list[tuple] = []
+    clock = figure.text(0.022, 0.075, "", fontsize=13, weight="bold", color=INK)
+    moving, heads, words = [clock], list[tuple](), list[tuple]()
     for each, (key, ways) in zip(axes, finding.paths.items()):
-        _ground(each, LANDSCAPES[key])
+        moving += _ground(each, LANDSCAPES[key])  # they stay, but the lines go below them
         heads += [(way, *_line(each, way, way.weights[:1])) for way in ways]
-        words += zip(ways, _standings(each, ways, finding.steps))
-    moving += [line for _, line, _ in heads] + [head for *_, head in heads]
+        words += zip(ways, _standings(each, ways, 0))
+    moving += [artist for _, *line_and_head in heads for artist in line_and_head]
     moving += [text for _, text in words]
+    moving.sort(key=lambda artist: artist.zorder)
     for artist in moving:
         artist.set_animated(True)
     canvas = FigureCanvasAgg(figure)
@@ -81,7 +83,7 @@ def contours_animation(finding: Contours, path: Path | str) -> None:
     still = canvas.copy_from_bbox(figure.bbox)
     frames = []
     for step in _moments(finding.steps):
-        moving[0].set_text(f"step {step}")
+        clock.set_text(f"step {step}")
         for way, line, head in heads:
             line.set_data(*way.weights[: step + 1].T)
             head.set_data(*way.weights[step : step + 1].T)
@@ -91,7 +93,7 @@ def contours_animation(finding: Contours, path: Path | str) -> None:
         for artist in moving:
             figure.draw_artist(artist)
         frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
-    palette = frames[-1].quantize(128, dither=Image.Dither.NONE)
+    palette = _palette(frames[-1], [ACCENT, INK, *(colour(way.name) for way, *_ in heads)])
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], loop=0,
                    duration=[TIME] * (len(frames) - 1) + [PAUSE])  # fmt: skip
@@ -101,6 +103,21 @@ def _moments(steps: int) -> list[int]:
     """The steps that are shown: each of the first, then ever fewer."""
     curve = steps * np.linspace(0, 1, FRAMES) ** 2.5
     return sorted({*range(min(steps, 12) + 1), *np.rint(curve).astype(int).tolist()})
+
+
+def _palette(picture: Any, exact: Sequence[str]) -> Any:
+    """An image of the 256 colours of a GIF: those of the picture, and before them the exact ones,
+    each full and, for its edges, half white. A star has few pixels: the picture's own choice of
+    colours forgets it."""
+    from matplotlib.colors import to_rgb
+    from PIL import Image
+
+    first = [round(255 * (1 - share + share * part)) for each in dict.fromkeys(exact)
+             for share in (1, 0.5) for part in to_rgb(each)]  # fmt: skip
+    rest = picture.quantize(128, dither=Image.Dither.NONE).getpalette()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette((first + rest)[: 3 * 256])
+    return palette
 
 
 # ---- parts ---------------------------------------------------------------------------------------
@@ -117,7 +134,8 @@ def _page(finding: Contours, caption: str) -> tuple[Any, ...]:
     ))  # fmt: skip
 
 
-def _ground(ax: Any, landscape: Landscape) -> None:
+def _ground(ax: Any, landscape: Landscape) -> list[Any]:
+    """The landscape, and on it the marks of its minima and of the start, which are returned."""
     from matplotlib.colors import LinearSegmentedColormap
 
     left, right, bottom, top = landscape.frame
@@ -129,12 +147,13 @@ def _ground(ax: Any, landscape: Landscape) -> None:
     ax.contourf(x, y, log, np.log(levels), cmap=grey, extend="both", zorder=0)
     ax.contour(x, y, log, np.log(levels), colors="white", linewidths=0.6, linestyles="solid",
                zorder=1)  # fmt: skip
+    marks = []
     for place in landscape.minima:
-        ax.plot(*place, marker="*", markersize=12, color=ACCENT, markeredgecolor="white",
-                linestyle="", zorder=9, label="minimum")  # fmt: skip
-    ax.plot(*landscape.start, marker="o", markersize=8, markerfacecolor="white",
-            markeredgecolor=INK, markeredgewidth=1.5, linestyle="", zorder=6,
-            label="start")  # fmt: skip
+        marks += ax.plot(*place, marker="*", markersize=12, color=ACCENT, markeredgecolor="white",
+                         linestyle="", zorder=9, label="minimum")  # fmt: skip
+    marks += ax.plot(*landscape.start, marker="o", markersize=8, markerfacecolor="white",
+                     markeredgecolor=INK, markeredgewidth=1.5, linestyle="", zorder=6,
+                     label="start")  # fmt: skip
     ax.set_xlim(left, right)
     ax.set_ylim(bottom, top)
     ax.set_title(landscape.name, loc="left", fontsize=11.5, weight="bold", color=INK, pad=22)
@@ -142,6 +161,7 @@ def _ground(ax: Any, landscape: Landscape) -> None:
                 textcoords="offset points", fontsize=8.5, color=INK)  # fmt: skip
     ax.spines[:].set_visible(False)
     ax.tick_params(colors=INK, labelsize=8.5, length=0)
+    return marks
 
 
 def _line(ax: Any, way: Way, weights: np.ndarray) -> tuple[Any, Any]:
@@ -208,21 +228,24 @@ def _standing(way: Way, step: int) -> str:
     return f"{way.away[step]:.2g} away" if way.away[step] < 1000 else "far away"
 
 
-def _standings(ax: Any, ways: Sequence[Way], steps: int) -> list[Any]:
-    """Below the axes a line for each optimizer in the order in which they arrive: its name, its α
-    and where it is in the end, the texts of which are returned."""
-    order = sorted(ways, key=lambda way: (way.arrived is None, way.arrived, way.away[-1]))
-    texts = {}
-    for row, way in enumerate(order):
+def _arrival(way: Way) -> tuple:
+    """Who has arrived comes first, the soonest before all; then who is nearest in the end."""
+    return way.arrived is None, way.arrived, way.away[-1]
+
+
+def _standings(ax: Any, ways: Sequence[Way], step: int) -> list[Any]:
+    """Below the axes a line for each optimizer: its name, its α and where it is at that step, the
+    texts of which are returned."""
+    texts = []
+    for row, way in enumerate(ways):
         at = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center",
               "fontsize": 9, "color": INK, "annotation_clip": False}  # fmt: skip
         down = -34 - 14.5 * row
         ax.annotate("●", (0, 0), (0, down), **{**at, "color": colour(way.name)})
         ax.annotate(way.name, (0, 0), (13, down), **at)
         ax.annotate(f"α = {way.lr:g}", (0.52, 0), (0, down), **at)
-        texts[way.name] = ax.annotate(_standing(way, steps), (1, 0), (0, down), ha="right",
-                                      **at)  # fmt: skip
-    return [texts[way.name] for way in ways]
+        texts += [ax.annotate(_standing(way, step), (1, 0), (0, down), ha="right", **at)]
+    return texts
 
 
 FIGURES = {"contours": contours_figure}
