@@ -24,6 +24,7 @@ import tinygrad_opt as tg
 from tinygrad_opt import cli, lab, report
 from tinygrad_opt.lab import claims
 from tinygrad_opt.optim import latex
+from tinygrad_opt.optim.transforms import Transform
 from tinygrad_opt.optim.wrappers import Wrapper
 
 ROOT = Path(__file__).parents[1]
@@ -214,7 +215,7 @@ def test_a_page_names_what_each_rule_remembers_and_every_letter_of_it(page):
         optimizer, rule = rule_of(found[1])
         for name in (*rule.arrays[2:], *rule.scalars):
             assert f"`{name}`" in markdown, f"{page.name}: what is {name} of {found[1]}?"
-        if issubclass(optimizer, Wrapper) or rule.arrays[:2] != ("w", "g"):
+        if issubclass(optimizer, (Wrapper, Transform)) or rule.arrays[:2] != ("w", "g"):
             continue
         what = ("No floats a weight.", "One float a weight: {}.", "Two floats a weight: {}, {}.",
                 "Three floats a weight: {}, {}, {}.")  # fmt: skip

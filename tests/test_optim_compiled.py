@@ -15,7 +15,8 @@ import pytest
 import strict_cupy
 
 import tinygrad_opt as tg
-from tinygrad_opt.optim import Momentum, Optimizer, blocked, compiled, cuda
+from tinygrad_opt.optim import ClipValue, Momentum, Optimizer, blocked, compiled, cuda
+from tinygrad_opt.optim.fused import chained
 from tinygrad_opt.optim.running import coupled
 from tinygrad_opt.optim.wrappers import SAM, Lookahead
 
@@ -25,13 +26,15 @@ RULES = {rule.name: rule for cls in vars(tg.optim).values()
          if isinstance(cls, type) and issubclass(cls, Optimizer) and cls.elementwise
          for rule in (*cls.rules.values(), vars(cls).get("rule")) if rule is not None}  # fmt: skip
 RULES |= {rule.name: rule for rule in (
-    coupled, tg.optim.Nesterov.ahead, tg.optim.ScheduleFree.average, Lookahead.rule, SAM.rule
+    coupled, tg.optim.Nesterov.ahead, tg.optim.ScheduleFree.average, Lookahead.rule, SAM.rule,
+    ClipValue.rule,
 )}  # fmt: skip
 SCALARS = {
     "lr": 0.0123, "mu": 0.9, "l2": 0.03, "t": 5, "eps": 1e-8, "beta": 0.9, "beta1": 0.9,
     "beta2": 0.999, "weight_decay": 0.01, "rho": 0.95, "psi": 0.004, "P": 0.7, "alpha": 0.75,
     "lambd": 1e-4, "t0": 1.0, "up": 1.2, "down": 0.5, "smallest": 1e-6, "largest": 50.0,
     "lr_decay": 0.1, "lr_max": 0.011, "beta_old": 0.8, "weight_sum": 3e-4, "norm": 1.7,
+    "limit": 0.8, "limit_2": 0.3, "l2_2": 0.07,
 }  # fmt: skip
 # Small ones take the author's function, the others blocks, whose buffers have 32,768 elements.
 SIZES = [1, 2, 7, 63, 64, 65, 1000, 16384, 16385, 32768 + 1, 100_003]
@@ -146,10 +149,26 @@ def test_every_rule_with_l2_before_it_does_too(name, monkeypatch):
     check(rule, "float32", [40_000], at_first=loop)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["Momentum.classical", "Adam.paper", "Rprop.rule", "SGD.rule"])
+def test_so_does_a_rule_with_transforms_before_it(name, dtype, monkeypatch):
+    monkeypatch.setattr(compiled, "PATIENCE", math.inf)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    transforms = (ClipValue.rule, coupled, ClipValue.rule)
+    rule, _ = chained(transforms, RULES[name].after(coupled))
+    assert {"limit", "l2_2", "limit_2", "l2"} <= set(rule.scalars)
+    loop = compiled.Loop(rule, np.dtype(dtype))
+    loop.compile()
+    blocks = blocked.blockwise(rule, np.dtype(dtype))
+    check(rule, dtype, [1, 65, 16385, 100_003], compiled=loop, blocks=lambda a, _, h: blocks(a, h),
+          at_first=compiled.Loop(rule, np.dtype(dtype)),
+          cuda=functools.partial(on_the_standin, rule))  # fmt: skip
+
+
 def test_every_elementwise_rule_of_the_package_is_among_them():
     assert len(RULES) >= 30
     assert {"Adam.paper", "RMSProp.centered_momentum_inside", "Rprop.rule", "ScheduleFree.adamw",
-            "Lion.rule", "Nesterov.shifted", "coupled"} <= set(RULES)  # fmt: skip
+            "Lion.rule", "Nesterov.shifted", "coupled", "ClipValue.rule"} <= set(RULES)  # fmt: skip
     needed = {s for rule in RULES.values() for s in rule.scalars}
     assert needed <= set(SCALARS)
 

@@ -112,6 +112,29 @@ def test_l2_costs_no_second_launch(make, cp, no_sync):
         np.testing.assert_array_equal(host(b.data), a.data)
 
 
+CHAIN = [optim.ClipValue(0.5), optim.L2(0.1), optim.ClipValue(0.4)]
+
+
+@every
+@pytest.mark.parametrize("check", [True, False])
+def test_elementwise_transforms_cost_no_second_launch_and_no_copy(make, check, cp, no_sync):
+    here, there = weights(), weights(xp=cp)
+    ours = make(here, l2=0.03, transforms=CHAIN)
+    theirs = make(there, l2=0.03, transforms=CHAIN, check_finite=check)
+    for seed in range(2):
+        give_gradients(here, seed)
+        give_gradients(there, seed, cp)
+        ours.step()
+        first = isinstance(theirs, optim.ScheduleFree) and not seed
+        # The check is one launch, and makes room for its note at the first step.
+        with no_sync(), launching(cp, 1 + first + check + (check and not seed)):
+            theirs.step()
+    theirs.raise_if_not_finite()
+    for a, b in zip(here, there):
+        np.testing.assert_array_equal(host(b.data), a.data)
+    assert theirs._flat[0]._scratch is None
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_the_check_for_nan_and_inf_is_one_launch_more_and_remembers_the_first_step(

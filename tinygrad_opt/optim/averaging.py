@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_opt.backend import Array
 from tinygrad_opt.optim.atomic import uninterrupted
 from tinygrad_opt.optim.flat import FlatVector
+from tinygrad_opt.optim.gradients import Gradients
 from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.optim.rule import Rule
 from tinygrad_opt.optim.running import run
@@ -118,7 +119,7 @@ class ScheduleFree(Optimizer):
         super()._make_slots(flat, values)
         flat.slots["z"][...] = flat.w
 
-    def _gradients(self) -> list[Array]:
+    def _gradients(self) -> Gradients:
         if self._training is not None:
             raise RuntimeError(
                 "ScheduleFree: the weights are the average x, where no gradient is taken: call "

@@ -9,7 +9,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tinygrad_opt.backend import Array, array_module
+from tinygrad_opt.optim.flat import ALIGN
 from tinygrad_opt.optim.grammar import MASK
 from tinygrad_opt.optim.rule import Rule
 
@@ -32,16 +35,21 @@ def source(rule: Rule) -> tuple[str, str, str]:
     Arguments are references to memory, and a result is the memory of an input: so everything is
     computed in variables of the rule's own names, and stored at the end.
     """
-    arrays, results = ([rule.lowered.names[a] for a in names]
-                       for names in (rule.arrays, rule.results))  # fmt: skip
+    parameters, body = _lines(rule)
+    results = [rule.lowered.names[r] for r in rule.results]
+    body += [f"out_{r} = {r};" for r in results]
+    return ", ".join(parameters), ", ".join(f"T out_{r}" for r in results), "\n".join(body)
+
+
+def _lines(rule: Rule) -> tuple[list[str], list[str]]:
+    """The parameters, and the lines that compute from them."""
+    arrays = [rule.lowered.names[a] for a in rule.arrays]
     body, declared = [f"T {a} = in_{a};" for a in arrays], set(arrays)
     for name, text, kind in rule.lowered.lines:
         ctype = "" if name in declared else "bool " if kind == MASK else "T "
         body.append(f"{ctype}{name} = {text};")
         declared.add(name)
-    body += [f"out_{r} = {r};" for r in results]
-    parameters = [f"T in_{a}" for a in arrays] + [f"T s{n}" for n in range(rule.lowered.count)]
-    return ", ".join(parameters), ", ".join(f"T out_{r}" for r in results), "\n".join(body)
+    return [f"T in_{a}" for a in arrays] + [f"T s{n}" for n in range(rule.lowered.count)], body
 
 
 @functools.cache
@@ -68,7 +76,29 @@ def watch(g: Array, t: int, bad_step: Array) -> None:
     _watcher(array_module(g))(g, t, bad_step)
 
 
+@functools.cache
+def _watcher_behind(rule: Rule, cupy: Any) -> Any:
+    parameters, body = _lines(rule)
+    test = f"i % {ALIGN} < in_filled[i / {ALIGN}] && !isfinite({rule.lowered.names['g']})"
+    body.append(f"if ({test} && out_bad_step[0] < 0) out_bad_step[0] = in_step;")
+    return cupy.ElementwiseKernel(
+        ", ".join([*parameters, "raw uint8 in_filled", "int64 in_step"]),
+        "raw int64 out_bad_step", "\n".join(body), "watch_behind",
+        preamble=PREAMBLE, options=("--fmad=false",),
+    )  # fmt: skip
+
+
+def watch_behind(rule: Rule, w: Array, g: Array, hoisted: Sequence[float], filled: Array, t: int,
+                 bad_step: Array) -> None:  # fmt: skip
+    """As `watch`, for the g that `rule` makes of w and g, which is computed and not kept; without
+    the padding, in which w may be anything: of every ALIGN elements only the first `filled` count.
+    """
+    with np.errstate(over="ignore"):
+        _watcher_behind(rule, array_module(g))(w, g, *map(float, hoisted), filled, t, bad_step)
+
+
 def launch(rule: Rule, arrays: Sequence[Any], hoisted: Sequence[float]) -> None:
     """Update the CuPy arrays in place: one launch, nothing waited for."""
     results = [arrays[rule.arrays.index(r)] for r in rule.results]
-    _kernel(rule, array_module(arrays[0]))(*arrays, *map(float, hoisted), *results)
+    with np.errstate(over="ignore"):  # a limit above all float32 is inf there
+        _kernel(rule, array_module(arrays[0]))(*arrays, *map(float, hoisted), *results)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_opt import backend
-from tinygrad_opt.backend import Array
 from tinygrad_opt.optim.groups import nearest
 from tinygrad_opt.optim.rule import Number
 
 if TYPE_CHECKING:
     from tinygrad_opt.optim.flat import FlatVector
+    from tinygrad_opt.optim.gradients import Gradients
     from tinygrad_opt.optim.optimizer import Optimizer
 
 
@@ -40,7 +40,7 @@ class Explanations:
         _, _, place = _found(optimizer, name, index)
         self._kept.setdefault((name, place), None)
 
-    def keep(self, optimizer: Optimizer, gradients: Sequence[Array],
+    def keep(self, optimizer: Optimizer, gradients: Gradients,
              scalars: Sequence[dict[str, float]]) -> None:  # fmt: skip
         """Note the numbers of every watched weight, as they stand before an update."""
         for name, place in self._kept:
@@ -89,14 +89,14 @@ def _found(optimizer: Optimizer, name: str, index: Any) -> tuple[FlatVector, int
 
 
 def _snapshot(
-    optimizer: Optimizer, name: str, place: tuple[int, ...], gradients: Sequence[Array],
+    optimizer: Optimizer, name: str, place: tuple[int, ...], gradients: Gradients,
     scalars: Sequence[dict[str, float]],
 ) -> Callable[[int | None], str]:  # fmt: skip
     """The numbers of one weight now, as a function that tells them with so many digits."""
     flat, n, _ = _found(optimizer, name, place)
-    g = flat.view(gradients[optimizer._flat.index(flat)], n)
+    g = flat.view(gradients.arrays[optimizer._flat.index(flat)], n)
     rule, given = optimizer._read_with(
-        optimizer._rule_for(flat.data_views[n].shape), flat, scalars[flat.group]
+        optimizer._rule_for(flat.data_views[n].shape), flat, scalars[flat.group], gradients.fused
     )
     slots = [flat.state_of(n)[slot] for slot in rule.arrays[2:]]
     arrays, index = [flat.data_views[n], g, *slots], place
@@ -106,7 +106,7 @@ def _snapshot(
     arrays = [backend.host(x) for x in arrays]
     raw = backend.host(flat.grad_views[n][place].reshape(1))[0]
     head = f"{name}{list(place) if place else ''}, step {optimizer.t + 1} of {_title(optimizer)}"
-    transforms = list(map(repr, optimizer.transforms))
+    transforms = list(map(repr, gradients.made_by))
     note = optimizer._explain_note(flat, n, place)
 
     def tell(digits: int | None) -> str:

@@ -45,6 +45,7 @@ class FlatVector:
         self.loose: list[dict[str, Array]] = [{} for _ in tensors]
         self._scratch: Array = None
         self._between: Array = None  # the indices of the padding
+        self._filled: Array = None
         shapes = [t.shape for t in tensors]
         self.data_views = [self.view(self.w, n, shape) for n, shape in enumerate(shapes)]
         self.grad_views = [self.view(self.g, n, shape) for n, shape in enumerate(shapes)]
@@ -88,6 +89,18 @@ class FlatVector:
         self._scratch[...] = self.g
         self.w[self._between] = 0
         return self._scratch
+
+    def filled(self) -> Array:
+        """How many of every ALIGN elements are a parameter's, as uint8, where w lives. They are the
+        first ones; the others are padding."""
+        if self._filled is None:
+            counts = np.zeros(self.size // ALIGN, "uint8")
+            for t, start in zip(self.tensors, self.offsets):
+                inside = counts[start // ALIGN :][: math.ceil(t.size / ALIGN)]
+                inside[:] = ALIGN
+                inside[-1:] -= np.uint8(-t.size % ALIGN)
+            self._filled = array_module(self.w).asarray(counts)
+        return self._filled
 
     def gather(self) -> None:
         """Make every parameter a view into w and g, whoever has moved it since, and g as it reads:

@@ -38,12 +38,15 @@ class Grammar:
 
     Attributes:
         names: what each name of the rule that is known so far stands for: SCALAR, ARRAY or MASK.
+        is_read: whether all lines are checked. What they call is known from then on, and they may
+            stand beside the lines of a module that calls NumPy otherwise, or not at all.
     """
 
     def __init__(self, function: Callable, rule: str, first: int, elementwise: bool):
         self.function, self.rule, self.first = function, rule, first
         self.elementwise = elementwise
         self.names: dict[str, str] = {}
+        self.is_read = False
 
     def kind(self, e: ast.expr) -> str:
         """What `e` is, checked to be something that a rule may say."""
@@ -151,6 +154,8 @@ class Grammar:
 
     def _check_meaning(self, e: ast.Call) -> None:
         """A plain call must find under the name what the other readings take it for."""
+        if self.is_read:
+            return
         name = "np" if isinstance(e.func, ast.Attribute) else ast.unparse(e.func)
         meant = np if name == "np" else ON_SCALARS[name]
         found = {**vars(builtins), **self.space()}.get(name)

@@ -6,6 +6,7 @@ import numpy as np
 
 from tinygrad_opt.backend import Array, array_module
 from tinygrad_opt.optim.flat import FlatVector
+from tinygrad_opt.optim.fused import NOTHING, Fused
 from tinygrad_opt.optim.rule import Rule
 from tinygrad_opt.optim.tensorwise import TensorOptimizer, mean, norm, rms
 
@@ -65,10 +66,12 @@ class Adafactor(TensorOptimizer):
     def _rule_for(self, shape: tuple[int, ...]) -> Rule:
         return self.rules["matrix" if len(shape) > 1 else "vector"]
 
-    def _read_with(self, rule: Rule, flat: FlatVector, values: Any) -> tuple[Rule, dict]:
+    def _read_with(
+        self, rule: Rule, flat: FlatVector, values: Any, first: Fused = NOTHING
+    ) -> tuple[Rule, dict]:
         if values["eps1"] == 0:  # as None became one: the group's number alone decides
             values = {**values, "eps1": float(np.finfo(flat.dtype).eps)}
-        return super()._read_with(rule, flat, values)
+        return super()._read_with(rule, flat, values, first)
 
     def _make_slots(self, flat: FlatVector, values: dict[str, float]) -> None:
         zeros = array_module(flat.w).zeros

@@ -8,6 +8,7 @@ from tinygrad_opt import backend
 from tinygrad_opt.backend import Array
 from tinygrad_opt.optim.flat import FlatVector
 from tinygrad_opt.optim.forms import named, of_class_or_instance
+from tinygrad_opt.optim.gradients import Gradients
 from tinygrad_opt.optim.latex import typeset
 from tinygrad_opt.optim.optimizer import Optimizer
 from tinygrad_opt.optim.rule import Rule
@@ -172,7 +173,7 @@ class Nesterov(Optimizer):
         run(self.ahead, [w, flat.slots["v"]], {"mu": self._scalars(self.groups[flat.group])["mu"]})
         return w
 
-    def _gradients(self) -> list[Array]:
+    def _gradients(self) -> Gradients:
         began, ended = self._window
         when = max(flat.graded for flat in self._flat)
         if self.form == "look_ahead" and not began < when < ended:

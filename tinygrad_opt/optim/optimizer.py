@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_opt.backend import Array, array_module
+from tinygrad_opt.backend import Array
 from tinygrad_opt.optim import compiled, latex, state
 from tinygrad_opt.optim.atomic import uninterrupted
 from tinygrad_opt.optim.checks import (
@@ -27,6 +27,8 @@ from tinygrad_opt.optim.explain import Explanations
 from tinygrad_opt.optim.finite import FiniteCheck
 from tinygrad_opt.optim.flat import FlatVector, flat_vectors
 from tinygrad_opt.optim.forms import named, of_class_or_instance
+from tinygrad_opt.optim.fused import NOTHING, Fused
+from tinygrad_opt.optim.gradients import Gradients, in_front, tail, transformed
 from tinygrad_opt.optim.groups import checked_groups, nearest
 from tinygrad_opt.optim.rule import Rule
 from tinygrad_opt.optim.running import Prepared, prepared, with_l2
@@ -51,7 +53,7 @@ class Optimizer:
             taken, 0 first). A group dict may override each.
         form: which of `rules`, where there are several.
         l2: λ of the penalty ½λ|w|², whose gradient λw is added to g (torch's `weight_decay`).
-        transforms: what is done to a copy of the gradient before the rule sees it, in order.
+        transforms: what is done to the gradient before the rule sees it, in order; `.grad` stays.
         check_finite: raise FloatingPointError, with nothing changed, on a NaN or inf gradient. On
             CuPy, which is not waited for, later: see `raise_if_not_finite`.
 
@@ -269,28 +271,19 @@ class Optimizer:
                 "`with optimizer.look_ahead()` (or averaged(), or the closure) first"
             )
 
-    def _gradients(self) -> list[Array]:
-        """The gradient of each flat vector as the rule is to see it: transformed, then checked."""
-        for flat in self._flat:
-            flat.gather()
-        gradients = [flat.g for flat in self._flat]
-        if self.transforms:
-            parts = [_Part(flat) for flat in self._flat]
-            for transform in self.transforms:
-                given: Any = transform(parts, self.t)  # type: ignore[func-returns-value]
-                if given is not None or any(part.g is not part.scratch for part in parts):
-                    raise TypeError(f"{transform!r}: a transform edits each part.g in place")
-            gradients = [part.g for part in parts]
+    def _gradients(self) -> Gradients:
+        """What the update starts from, checked to be finite where the rule sees it."""
+        gradients = transformed(self._flat, self.transforms, self.t, self.elementwise)
         if self.check_finite:
-            for flat, g in zip(self._flat, gradients):
-                self.finite.look(flat, g, self.t)
+            for flat, g in zip(self._flat, gradients.arrays):
+                self.finite.look(flat, g, self.t, gradients.fused)
         return gradients
 
-    def _update(self, gradients: Sequence[Array], scalars: Sequence[dict[str, float]]) -> None:
+    def _update(self, gradients: Gradients, scalars: Sequence[dict[str, float]]) -> None:
         # What can fail comes first, so that no group has moved where another cannot; and all parts
         # of a group start from the same carried scalars.
-        ready = [self._prepared(flat, g, scalars[flat.group])
-                 for flat, g in zip(self._flat, gradients)]  # fmt: skip
+        ready = [self._prepared(flat, g, scalars[flat.group], gradients.fused)
+                 for flat, g in zip(self._flat, gradients.arrays)]  # fmt: skip
         for flat, (act, carried) in zip(self._flat, ready):
             act()
             self._carried[flat.group].update(carried)
@@ -303,17 +296,21 @@ class Optimizer:
             act()
         self._stepped = next_index()
 
-    def _prepared(self, flat: FlatVector, g: Array, values: dict[str, float]) -> Prepared:
-        rule, given = self._read_with(self._rule_for(flat.tensors[0].shape), flat, values)
+    def _prepared(
+        self, flat: FlatVector, g: Array, values: dict[str, float], first: Fused
+    ) -> Prepared:
+        rule, given = self._read_with(self._rule_for(flat.tensors[0].shape), flat, values, first)
         return prepared(rule, [flat.w, g, *flat.slots.values()], given)
 
     def _read_with(
-        self, rule: Rule, flat: FlatVector, values: Mapping[str, float]
+        self, rule: Rule, flat: FlatVector, values: Mapping[str, float], first: Fused = NOTHING
     ) -> tuple[Rule, dict[str, float]]:
-        """The rule, behind the line for `l2` if that is in use, and the scalars that it takes."""
+        """The rule, behind the lines of transforms and that for `l2` if they are in use, and the
+        scalars that it takes."""
         if values["l2"]:
             rule = with_l2(rule)
-        known = {**values, **self._carried[flat.group], "t": self.t + 1}
+        rule, of_transforms = first.before(rule)
+        known = {**values, **self._carried[flat.group], "t": self.t + 1, **of_transforms}
         return rule, {name: known[name] for name in rule.scalars}
 
     def zero_grad(self) -> None:
@@ -330,11 +327,11 @@ class Optimizer:
         The numbers stay the same to the last bit. RuntimeError where Numba is not installed, or the
         rule is not elementwise; nothing is to be compiled on a GPU, where each rule is a kernel.
         """
-        scalars = self.values()
+        scalars, first = self.values(), in_front(tail(self.transforms), self.t)
         for flat in self._flat:
             if flat.backend == "numpy":
                 rule = self._rule_for(flat.tensors[0].shape)
-                rule, _ = self._read_with(rule, flat, scalars[flat.group])
+                rule, _ = self._read_with(rule, flat, scalars[flat.group], first)
                 compiled.loop(rule, flat.dtype).compile()
         return self
 
@@ -555,14 +552,3 @@ class Optimizer:
 
     def _formula(self) -> str:
         return self._rule_for(self.groups[0]["params"][0].shape).formula
-
-
-class _Part:
-    """A flat vector as transforms see it: the weights, and a copy of the gradient to change."""
-
-    def __init__(self, flat: FlatVector):
-        self.w, self.g, self.xp, self._flat = flat.w, flat.scratch(), array_module(flat.w), flat
-        self.scratch = self.g
-
-    def views(self) -> list[tuple[Array, Array]]:
-        return [(w, self._flat.view(self.g, n)) for n, w in enumerate(self._flat.data_views)]

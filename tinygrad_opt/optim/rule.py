@@ -109,6 +109,7 @@ class Rule:
         assigned = {line.name for line in self.lines}
         defaults = (function.__kwdefaults__ or {}).items()
         self.carried = {name: value for name, value in defaults if name in assigned}
+        self.grammar.is_read = True
 
     def __call__(self, *arrays: Any, **scalars: Any) -> tuple:
         """The plain reading: the author's own function on arrays."""
@@ -121,6 +122,12 @@ class Rule:
     def formula(self) -> str:
         """The rule in one line, as it is written."""
         return "; ".join(f"{line.name} = {as_written(line.expression)}" for line in self.lines)
+
+    @functools.cached_property
+    def reads(self) -> frozenset[str]:
+        """The names on the right of its lines."""
+        return frozenset(e.id for line in self.lines for e in ast.walk(line.expression)
+                         if isinstance(e, ast.Name))  # fmt: skip
 
     @functools.cached_property
     def squares(self) -> bool:
@@ -145,10 +152,10 @@ class Rule:
 
         Raises TypeError where both use one name for different things.
         """
-        if twice := sorted(set(first.scalars) & set(self.names)):
+        if twice := sorted((first.names.keys() - set(first.arrays)) & self.names.keys()):
             raise TypeError(
-                f"rule {self.name}: {twice[0]} is a scalar of {first.name}, which comes before it: "
-                "give it another name"
+                f"rule {self.name}: {twice[0]} is {described(first.names[twice[0]])} of "
+                f"{first.name}, which comes before it: give it another name"
             )
 
         def function(*arrays: Any, **scalars: Any) -> tuple:
@@ -157,13 +164,34 @@ class Rule:
             names.update(zip(first.results, first(*(names[a] for a in first.arrays), **own)))
             return self(*names.values(), **scalars)
 
-        both = object.__new__(Rule)
-        both.__dict__ = {k: v for k, v in self.__dict__.items() if k not in ("lowered", "squares")}
-        both.function = functools.update_wrapper(function, self.function)
-        both.lines, both.scalars = first.lines + self.lines, first.scalars + self.scalars
-        both.grammar = copy.copy(self.grammar)
-        both.grammar.names = first.names | self.names
-        return both
+        return self._with(function, first.lines + self.lines, first.scalars + self.scalars,
+                          first.names | self.names)  # fmt: skip
+
+    def renamed(self, called: Mapping[str, str]) -> "Rule":
+        """The same rule, where what `called` holds has other names: its scalars, and what it works
+        out on the way. The arrays keep theirs."""
+
+        def function(*arrays: Any, **scalars: Any) -> tuple:
+            return self(*arrays, **{name: scalars[called.get(name, name)] for name in self.scalars})
+
+        def new(name: str) -> str:
+            return called.get(name, name)
+
+        lines = [Line(new(name), _Renamed(called).visit(copy.deepcopy(expression)), kind)
+                 for name, expression, kind in self.lines]  # fmt: skip
+        return self._with(function, lines, tuple(map(new, self.scalars)),
+                          {new(name): kind for name, kind in self.names.items()})  # fmt: skip
+
+    def _with(self, function: Callable, lines: list[Line], scalars: tuple[str, ...],
+              names: dict[str, str]) -> "Rule":  # fmt: skip
+        """A rule made of this one: the same arrays and results, and what it carries."""
+        made = object.__new__(Rule)
+        read = ("lowered", "reads", "squares")  # anew, from the lines
+        made.__dict__ = {k: v for k, v in self.__dict__.items() if k not in read}
+        made.function = functools.update_wrapper(function, self.function)
+        made.lines, made.scalars, made.grammar = lines, scalars, copy.copy(self.grammar)
+        made.grammar.names = names
+        return made
 
     @property
     def names(self) -> dict[str, str]:
@@ -281,6 +309,16 @@ def _element(x: Any, shape: tuple, index: tuple) -> Any:
         return np.broadcast_to(x, shape)[index] if x.ndim == len(shape) else None
     except ValueError:
         return None
+
+
+class _Renamed(ast.NodeTransformer):
+    """Names replaced by others."""
+
+    def __init__(self, called: Mapping[str, str]):
+        self.called = called
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name(self.called.get(node.id, node.id))
 
 
 class _Numbers(ast.NodeTransformer):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.backend import Array, array_module
+from tinygrad_opt.optim.gradients import Gradients
 from tinygrad_opt.optim.optimizer import Optimizer
 
 
@@ -19,10 +20,10 @@ class TensorOptimizer(Optimizer):
 
     elementwise = False
 
-    def _update(self, gradients: Sequence[Array], scalars: Sequence[dict[str, float]]) -> None:
+    def _update(self, gradients: Gradients, scalars: Sequence[dict[str, float]]) -> None:
         # All is computed before anything is written: an error leaves every tensor as it was.
         with np.errstate(all="ignore"):  # as silent as the elementwise rules
-            new = self._computed(gradients, scalars)
+            new = self._computed(gradients.arrays, scalars)
         for olds, values in new:
             for old, value in zip(olds, values):
                 old[...] = value

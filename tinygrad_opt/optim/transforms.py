@@ -1,31 +1,45 @@
-"""What is done to the gradient before the rule sees it, in order, on a scratch copy of it.
+"""What is done to the gradient before the rule sees it, in order.
 
     Momentum(params, lr=0.1, transforms=[ClipNorm(1.0), GaussianNoise(0.1, decay=0.55)])
 
 `param.grad` stays what `backward()` made it. The order counts: noise before a clip is clipped too.
 Each number may be a schedule, a function of t, the number of steps already taken.
 
-A transform of your own is a dataclass whose `__call__` edits the vectors of gradients in place:
+A transform of your own is a dataclass. Where each weight's gradient is changed by itself, it says
+how in a rule, a straight line from w, g and its numbers to the new g (`rule.py` tells what one may
+say). Where all transforms behind it do so too, these lines run in the update itself:
 
     @dataclass
-    class Sign(Transform):
+    class Scale(Transform):
+        by: float
+
+        def rule(w, g, *, by):
+            g = by * g
+            return (g,)
+
+Any other edits the vectors of gradients in place, which are a scratch copy:
+
+    @dataclass
+    class Normalize(Transform):
         def __call__(self, parts, t):
             for part in parts:
-                part.g[...] = part.xp.sign(part.g)
+                part.g /= part.xp.abs(part.g).max()
 
-What it writes between the parameters, where the vectors are padded with zeros, must be zeros again.
+Either way, 0 between the parameters, where the vectors are padded with zeros, must stay 0.
 """
 
 import dataclasses
 import functools
+import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import numpy as np
 
 from tinygrad_opt.backend import Array
 from tinygrad_opt.optim import schedules
+from tinygrad_opt.optim.rule import Rule
 from tinygrad_opt.optim.running import coupled, run
 from tinygrad_opt.optim.schedules import Number, as_data, check_fields
 
@@ -60,10 +74,28 @@ class Part(Protocol):
 @dataclass
 class Transform:
     """The base of all: equal by value, printed as the call that makes it. Its numbers are
-    attributes that may be changed at any time; they are checked when made and at every step."""
+    attributes that may be changed at any time; they are checked when made and at every step.
+
+    Attributes:
+        rule: of an elementwise transform, the straight line that it is; else None.
+    """
+
+    rule: ClassVar[Any] = None
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """The rule of a new class is read and checked as the class is defined."""
+        super().__init_subclass__(**keywords)
+        if isinstance(vars(cls).get("rule"), types.FunctionType):
+            cls.rule = Rule(vars(cls)["rule"])
+        if isinstance(vars(cls).get("rule"), Rule):
+            _check_rule(cls.rule)
 
     def __post_init__(self) -> None:
         check_fields(self)
+        fields = {f.name for f in dataclasses.fields(self)}
+        if isinstance(self.rule, Rule) and (unknown := {*self.rule.scalars} - fields):
+            raise TypeError(f"rule {self.rule.name} takes {min(unknown)}, which is none of the "
+                            f"fields of {type(self).__name__}")  # fmt: skip
 
     def __call__(self, parts: Sequence[Part], t: int) -> None:
         """Edit the `g` of all parts, the whole model's, in place.
@@ -71,7 +103,16 @@ class Transform:
         `t` is the number of steps already taken. TypeError or ValueError, with nothing edited, for
         a number out of its range, whether a schedule gave it or an attribute was set to it.
         """
-        raise NotImplementedError
+        if not isinstance(self.rule, Rule):
+            raise NotImplementedError
+        scalars = self.scalars(t)
+        for part in parts:
+            run(self.rule, [part.w, part.g], scalars)
+
+    def scalars(self, t: int) -> dict[str, Any]:
+        """The numbers that the rule takes, by name, for step t; errors as for a call."""
+        numbers = dict(zip((f.name for f in dataclasses.fields(self)), self.now(t)))
+        return {name: numbers[name] for name in self.rule.scalars}
 
     def now(self, t: int) -> list[Any]:
         """The numbers in the order of the arguments, schedules asked for t, all checked."""
@@ -90,6 +131,23 @@ class Transform:
         its numbers. `restored(state)` is the way back. None of them remembers anything else."""
         values = {f.name: as_data(getattr(self, f.name)) for f in dataclasses.fields(self)}
         return {"transform": type(self).__name__} | values
+
+
+def _check_rule(rule: Rule) -> None:
+    if rule.arrays != ("w", "g") or rule.results != ("g",):
+        raise rule.refused(rule.tree.args, "the rule of a transform takes w and g and returns "
+                           "(g,): it remembers nothing")  # fmt: skip
+    if "w" in (line.name for line in rule.lines):
+        raise rule.refused(rule.tree.args, "a transform changes g alone: w is only to be read")
+    if rule.carried:
+        raise rule.refused(rule.tree.args, f"a transform remembers nothing: {min(rule.carried)} "
+                           "cannot be carried from step to step")  # fmt: skip
+
+
+def is_elementwise(transform: Any) -> bool:
+    """Whether its rule is all that it does: a `__call__` of its own may do anything."""
+    return (isinstance(transform, Transform) and isinstance(transform.rule, Rule)
+            and type(transform).__call__ is Transform.__call__)  # fmt: skip
 
 
 @dataclass
@@ -185,11 +243,9 @@ class ClipValue(Transform):
 
     limit: Limit
 
-    def __call__(self, parts: Sequence[Part], t: int) -> None:
-        (limit,) = self.now(t)
-        for part in parts:
-            with np.errstate(over="ignore"):  # a limit above all float32 is none there
-                part.xp.clip(part.g, -limit, limit, out=part.g)
+    def rule(w, g, *, limit):
+        g = np.minimum(np.maximum(g, -limit), limit)
+        return (g,)
 
 
 @dataclass
@@ -206,10 +262,7 @@ class L2(Transform):
 
     l2: Amount
 
-    def __call__(self, parts: Sequence[Part], t: int) -> None:
-        (l2,) = self.now(t)
-        for part in parts:
-            run(coupled, [part.w, part.g], {"l2": l2})
+    rule = coupled
 
 
 @dataclass
