@@ -9,9 +9,9 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt.lab import sweep as module
 from tinygrad_opt.lab import theory
+from tinygrad_opt.lab.descent import METHODS
 from tinygrad_opt.lab.sweep import (
     EXPERIMENT,
-    OPTIMIZERS,
     Map,
     checked_grid,
     predicted_shrink,
@@ -47,7 +47,7 @@ def test_a_cell_of_a_row_is_the_run_of_an_optimizer_with_that_rate(method):
     start = across @ draws.choice([-1.0, 1.0], 8)
     for row, column in ((0, 0), (1, 1), (1, 2)):
         w = tg.Tensor(start.copy(), requires_grad=True)
-        optimizer = OPTIMIZERS[method]([("w", w)], rates[column], mus[row])
+        optimizer = METHODS[method]([("w", w)], rates[column], mus[row])
 
         def closure(w=w, optimizer=optimizer):
             optimizer.zero_grad()
@@ -104,7 +104,7 @@ def test_a_wrong_root_fails(found, monkeypatch):
 
 def test_a_wrong_rule_is_told_by_its_cells(monkeypatch):
     ema = functools.partial(tg.optim.Momentum, form="ema")
-    monkeypatch.setitem(OPTIMIZERS, "heavy ball", ema)
+    monkeypatch.setitem(METHODS, "heavy ball", ema)
     claims = sweep(["heavy ball"], **SMALL).claims
     assert not claims[0].holds
 

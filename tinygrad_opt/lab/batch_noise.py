@@ -14,18 +14,16 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.autograd import grad
-from tinygrad_opt.backend import seeded
 from tinygrad_opt.data import Batches, ClassBalancedBatches, load_digits
 from tinygrad_opt.data.checks import whole
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
-from tinygrad_opt.nn import MLP
+from tinygrad_opt.lab.race import untrained
 from tinygrad_opt.ops.loss import cross_entropy
 from tinygrad_opt.optim import SGD, GaussianNoise, Optimizer
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train import fit
 
-SIZES = (64, 32, 10)
 BATCHES = (10, 20, 40, 80, 160, 320, 640)  # B, multiples of the 10 classes
 FEW = (10, 80, 640)  # of them, for claims on the other ways of drawing
 SHOWN = 40  # the batch size whose gradients the histogram shows
@@ -84,7 +82,7 @@ class BatchNoise(Finding):
 
 
 class Gradients:
-    """The gradients of a network at fixed weights: of any batch, as one vector.
+    """The gradients of the race's network at fixed weights: of any batch, as one vector.
 
     Attributes:
         x, y: the training images, float64, and their labels.
@@ -95,8 +93,7 @@ class Gradients:
     def __init__(self, epochs: int, seed: int):
         (x, y), _ = load_digits()
         self.x, self.y = x.astype("float64"), y
-        with seeded(seed):
-            self.model = MLP(list(SIZES), activation="relu").astype("float64")
+        self.model = untrained(seed).astype("float64")
         optimizer = SGD(list(self.model.named_parameters()), lr=0.1)
         fit(self.model, cross_entropy, optimizer, Batches(self.x, y, 32, seed=seed), epochs,
             progress=False)  # fmt: skip

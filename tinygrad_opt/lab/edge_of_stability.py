@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinygrad_opt.backend import manual_seed
+from tinygrad_opt.backend import seeded
 from tinygrad_opt.data import load_digits
 from tinygrad_opt.data.checks import whole
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
+from tinygrad_opt.lab.descent import closure_of
 from tinygrad_opt.lab.limits import limits
 from tinygrad_opt.nn import MLP
 from tinygrad_opt.ops.loss import mse_loss
@@ -115,19 +116,14 @@ def _run(
     name: str, colour: str, make: Callable[..., Optimizer], x: np.ndarray, y: np.ndarray,
     steps: int, seed: int,
 ) -> Run:  # fmt: skip
-    manual_seed(seed)
-    model = MLP(list(SIZES), activation="tanh").astype("float64")
+    with seeded(seed):
+        model = MLP(list(SIZES), activation="tanh").astype("float64")
     optimizer = make(model.named_parameters())
 
     def loss() -> Tensor:
         return mse_loss(model(x), y)
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        value = loss()
-        value.backward()
-        return value
-
+    closure = closure_of(optimizer, loss)
     losses, sharpness, start = np.empty(steps), [], None
     for t in range(steps):
         if t % EVERY == 0:

@@ -10,10 +10,9 @@ import numpy as np
 
 from tinygrad_opt import optim
 from tinygrad_opt.autograd import grad
-from tinygrad_opt.backend import host, seeded
+from tinygrad_opt.backend import host
 from tinygrad_opt.data import Batches, load_digits
-from tinygrad_opt.lab.race import BATCH_SIZE, SIZES
-from tinygrad_opt.nn import MLP
+from tinygrad_opt.lab.race import BATCH_SIZE, untrained
 from tinygrad_opt.ops.loss import cross_entropy
 from tinygrad_opt.optim.groups import nearest
 from tinygrad_opt.tensor import Tensor
@@ -105,8 +104,7 @@ def in_training(
         seed: of the first weights and of the batches.
     """
     cls = named(word)
-    with seeded(seed):
-        model = MLP(list(SIZES), activation="relu")
+    model = untrained(seed)
     params = list(model.named_parameters())
     if cls is optim.Muon:
         params = [(name, t) for name, t in params if t.ndim == 2]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.backend import manual_seed
+from tinygrad_opt.backend import seeded
 from tinygrad_opt.data import Batches, load_digits
 from tinygrad_opt.data.checks import whole
 from tinygrad_opt.nn import MLP
@@ -238,8 +238,8 @@ def race(
 ) -> list[Result]:
     """Train the same network on the same digits with each optimizer.
 
-    For each seed, every contestant starts from the same weights (`manual_seed(seed)`, the global
-    generator) and sees the same batches in the same order (`Batches(..., seed=seed)`; those of the
+    For each seed, every contestant starts from the same weights (those that `manual_seed(seed)`
+    gives) and sees the same batches in the same order (`Batches(..., seed=seed)`; those of the
     full batch see all images at once): a ReLU network of 64, 32 and 10 units on the 1,437 training
     images, float32, on the current backend.
 
@@ -273,8 +273,8 @@ def race(
 
 def untrained(seed: int) -> MLP:
     """The network as each contestant gets it from this start."""
-    manual_seed(seed)
-    return MLP(list(SIZES), activation="relu")
+    with seeded(seed):
+        return MLP(list(SIZES), activation="relu")
 
 
 def run(

@@ -7,23 +7,21 @@ On a network the coast is only a guide: its curvatures change as it learns.
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.backend import manual_seed
 from tinygrad_opt.data.checks import whole
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
+from tinygrad_opt.lab.descent import METHODS, closure_of
 from tinygrad_opt.lab.limits import limits
-from tinygrad_opt.lab.race import SIZES
+from tinygrad_opt.lab.race import untrained
 from tinygrad_opt.lab.tuning import EPOCHS, learn, split
 from tinygrad_opt.lab.workers import mapping
-from tinygrad_opt.nn import MLP
 from tinygrad_opt.ops.loss import cross_entropy
-from tinygrad_opt.optim import SGD, Momentum, Nesterov, Optimizer
+from tinygrad_opt.optim import SGD, Momentum
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train import Bar, evaluate
 
@@ -38,14 +36,6 @@ LOST, TINY = 1e12, 1e-250  # times the loss of the start: it will not come back;
 ROUND = 1e-6  # a rate below it is 0, up to rounding, and has no share to be off by
 MEMORIES = 5  # of 1 / (1 - μ) steps, that a run takes at least
 FAIR_MUS, FAIR_RATE = (0.5, 0.75, 0.9), 1e-4
-
-# How each of `theory.LIMITS` is made, of weights, α and μ.
-OPTIMIZERS: dict[str, Callable[[Any, float, float], Optimizer]] = {
-    "gradient descent": lambda params, lr, mu: SGD(params, lr),
-    "heavy ball": Momentum,
-    "heavy ball, ema": functools.partial(Momentum, form="ema"),
-    "Nesterov": Nesterov,
-}
 
 
 @dataclass
@@ -204,15 +194,13 @@ def _row(
     hessian = across * curvatures @ across.T
     start = across @ draws.choice([-1.0, 1.0], DIRECTIONS)  # as far in each direction
     w = Tensor(np.tile(start, (len(rates), 1)), requires_grad=True)
-    optimizer = OPTIMIZERS[method]([("w", w)], 1.0, mu)
+    optimizer = METHODS[method]([("w", w)], 1.0, mu)
     factor = rates.copy()
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = (((w @ hessian) * w).sum(axis=1) * factor).sum() * 0.5
-        loss.backward()
-        return loss
+    def loss() -> Tensor:
+        return (((w @ hessian) * w).sum(axis=1) * factor).sum() * 0.5
 
+    closure = closure_of(optimizer, loss)
     losses = np.empty((steps + 1, len(rates)))
     for t in range(steps + 1):
         losses[t] = ((w.data @ hessian) * w.data).sum(axis=1) / 2
@@ -311,15 +299,14 @@ def sweep_digits(
 def _start(seed: int) -> tuple[float, float]:
     """The sharpness of the loss before the first step, and that loss."""
     (x, y), _ = split()
-    manual_seed(seed)
-    model = MLP(list(SIZES), activation="relu")
+    model = untrained(seed)
     found = limits(model, lambda: cross_entropy(model(x), y), SGD(model.parameters(), lr=0.0))
     return found.sharpness, evaluate(model, cross_entropy, x, y)[0]
 
 
 def _cell(task: tuple[str, float, float, int, int]) -> float:
     method, mu, lr, epochs, seed = task
-    return learn(lambda params: OPTIMIZERS[method](params, lr, mu), epochs, seed).loss
+    return learn(lambda params: METHODS[method](params, lr, mu), epochs, seed).loss
 
 
 # ---- what is fair --------------------------------------------------------------------------------

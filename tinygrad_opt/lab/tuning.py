@@ -19,12 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.backend import manual_seed
 from tinygrad_opt.data import Batches, load_digits
 from tinygrad_opt.data.checks import whole
-from tinygrad_opt.lab.race import BATCH_SIZE, SIZES
+from tinygrad_opt.lab.race import BATCH_SIZE, untrained
 from tinygrad_opt.lab.workers import mapping
-from tinygrad_opt.nn import MLP
 from tinygrad_opt.ops.loss import cross_entropy
 from tinygrad_opt.optim import Momentum, Optimizer
 from tinygrad_opt.train import Bar, evaluate, fit
@@ -71,8 +69,7 @@ def learn(make: Callable[[Any], Optimizer], epochs: int, seed: int) -> Outcome:
     """Train the network of the race, from the start `seed`, with the optimizer that `make` makes of
     its parameters."""
     kept, held_out = split()
-    manual_seed(seed)
-    model = MLP(list(SIZES), activation="relu")
+    model = untrained(seed)
     with np.errstate(all="ignore"):  # a divergence is told in the outcome, not in warnings
         try:
             batches = Batches(*kept, BATCH_SIZE, seed=seed)
