@@ -34,6 +34,15 @@ def test_the_numbers_are_kept_where_a_picture_cannot_be(found, tmp_path):
     assert not (tmp_path / "report.md").exists()  # which would claim to be complete
 
 
+def test_a_folder_may_be_named_in_words_and_a_key_that_is_none_is_told_before_it_is_made(
+    found, tmp_path
+):
+    assert report.write(found, str(tmp_path / "lab"))[0] == tmp_path / "lab" / "claims.json"
+    with pytest.raises(ValueError, match="no experiment 'platau'; did you mean 'plateau'"):
+        report.write({"platau": found["plateau"]}, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_json_holds_each_claim_with_its_verdict(found):
     data = json.loads(report.as_json(found, 5), parse_constant=pytest.fail)
     assert data["seed"] == 5

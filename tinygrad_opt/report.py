@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_opt import backend
 from tinygrad_opt.lab import claims
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
-from tinygrad_opt.lab.experiments import experiments
+from tinygrad_opt.lab.experiments import chosen_experiments, experiments
 from tinygrad_opt.plots.style import save
 
 Found = Mapping[str, tuple[Finding, float]]  # by key: what was found, and the seconds it took
@@ -29,10 +29,14 @@ def figures(experiment: Experiment, kind: str = "FIGURES") -> dict[str, Callable
     return getattr(importlib.import_module(f"tinygrad_opt.plots.{name}"), kind, {})
 
 
-def write(found: Found, out: Path, seed: int = 0) -> list[Path]:
-    """Write the folder `out`, which is made if it is not there, and give the paths of its files."""
+def write(found: Found, out: Path | str, seed: int = 0) -> list[Path]:
+    """Write the folder `out`, which is made if it is not there, and give the paths of its files.
+
+    ValueError, before anything is written, for a key that no experiment has.
+    """
+    known, out = chosen_experiments(found), Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    known, paths = experiments(), [out / "claims.json"]
+    paths = [out / "claims.json"]
     paths[0].write_text(as_json(found, seed), "utf-8")  # should a picture fail, they are not lost
     for key, (finding, _) in found.items():
         for stem, draw in figures(known[key]).items():
