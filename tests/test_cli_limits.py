@@ -159,7 +159,7 @@ def test_json_is_strict_where_nothing_limits_the_rate(empty_folder, capsys):
     (["--model", "my_bowl.py:make", "--lr", "0.1"], "argument --lr: --model brings"),
     (["--model", "..my_bowl:make"], "there is no module ..my_bowl"),
     (["--model", ".:make"], "there is no module ."),
-    (["--model", "tinygrad_opt:mse_loss"], "mse_loss() takes no arguments: missing"),
+    (["--model", "tinygrad_opt:mse_loss"], "mse_loss() is called without arguments: missing"),
     (["--model", "pair.py:make"], "make() returns (model, loss, optimizer)"),
     (["--model", "adamw.py:make"], "AdamW has no limit that a curvature alone decides"),
     (["--optimizer", "adam"], "this Adam has taken no step"),

@@ -134,7 +134,7 @@ def given(path: str) -> tuple[Any, Callable, Any]:
     try:
         inspect.signature(make).bind()
     except TypeError as error:
-        raise Usage(f"argument --model: {name}() takes no arguments: {error}") from None
+        raise Usage(f"argument --model: {name}() is called without arguments: {error}") from None
     except ValueError:  # written in C, it does not say
         pass
     made = make()
