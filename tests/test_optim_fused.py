@@ -76,6 +76,12 @@ class Scale(Transform):
         return (g,)
 
 
+class Larger(Transform):
+    def rule(w, g):
+        g = np.maximum(g, w)
+        return (g,)
+
+
 CHAINS = {
     "a clip": [ClipValue(0.7)],
     "a penalty": [L2(0.3)],
@@ -430,6 +436,7 @@ SEEN = {
     "scaled up": [Scale(1e10, 1e10)],
     "scaled there and back": [Scale(1e38, 1e-38)],
     "behind a norm": [ClipNorm(1.0), ClipValue(0.5)],
+    "the larger of two": [Larger()],
 }
 VALUES = [0.0, 1.0, 1e30, inf, -inf, nan]
 

@@ -278,6 +278,33 @@ def test_a_rule_after_another_is_one_line_of_both_and_refuses_a_name_in_two_mean
     with pytest.raises(TypeError, match=r"lr is a scalar of .*SGD\.rule"):
         tg.optim.SGD.rule.after(tg.optim.SGD.rule)
 
+    @Rule
+    def on_the_way(w, g):
+        m = g + w
+        g = m + m
+        return (g,)
+
+    with pytest.raises(TypeError, match=r"m is an array of .*on_the_way"):
+        tg.optim.Adam.rule.after(on_the_way)  # whose slot m it would overwrite
+
+
+def test_a_renamed_rule_is_the_same_update_in_every_reading_and_the_first_keeps_its_names():
+    @Rule
+    def decay(w, g, *, eta, c):
+        eta_g = c * eta * g
+        far = g > eta / 2
+        g = np.where(far, eta_g, g) + eta * w
+        return (g,)
+
+    other = decay.renamed({"eta": "zeta", "eta_g": "u", "far": "near"})
+    assert other.formula == (
+        "u = c * zeta * g; near = g > zeta / 2; g = np.where(near, u, g) + zeta * w")
+    assert (other.scalars, decay.scalars) == (("zeta", "c"), ("eta", "c"))
+    w, g = np.array([1.0, -2.0]), np.array([0.5, 0.01])
+    np.testing.assert_array_equal(other(w, g, zeta=0.1, c=3.0), decay(w, g, eta=0.1, c=3.0))
+    assert other.lowered.host(zeta=0.1, c=3.0) == decay.lowered.host(eta=0.1, c=3.0)
+    assert [name for name, _, _ in other.lowered.lines] == ["u", "near", "g"]
+
 
 # ---- rules made to part the readings -------------------------------------------------------------
 # Each was accepted once, or is near one that was, while a reading gave other bits.
