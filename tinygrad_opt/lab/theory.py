@@ -359,12 +359,13 @@ VECTORS: dict[str, tuple[str, ...]] = {
 }
 
 # And what is held for a while only: the weights to come back to, where a gradient is taken or a
-# loss measured elsewhere; and the copy of g that transforms change.
+# loss measured elsewhere; and the copy of g that transforms change which are not elementwise (those
+# run in the update).
 FOR_A_WHILE: dict[str, int] = {
     "Nesterov, while it looks ahead": 1,
     "SAM, while it stands uphill": 1,
     "ScheduleFree, after eval()": 1,
-    "any with transforms, from the first step on": 1,
+    "any with ClipNorm or another of whole gradients": 1,
 }
 
 
