@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_opt as tg
-from tinygrad_opt import nn
+from tinygrad_opt import autograd, nn
 from tinygrad_opt.optim import SGD, Adam, Momentum
 
 
@@ -20,6 +20,13 @@ class Tied(nn.Module):
 
     def __call__(self, x):
         return (x @ self.weight) @ self.again.T
+
+
+@pytest.fixture(autouse=True, params=[0, autograd.WORTH_WRITING], ids=["written", "as it is"])
+def small_products_are_written_too(request, monkeypatch):
+    """The walk offers only large gradients to be written into; half of these runs, all of them."""
+    monkeypatch.setattr(autograd, "WORTH_WRITING", request.param)
+
 
 
 @pytest.mark.parametrize("dtype, bound", [("float64", 1e-14), ("float32", 1e-6)])

@@ -155,6 +155,9 @@ def nondifferentiable(forward: Callable) -> Any:
     return op
 
 
+WORTH_WRITING = 4096  # elements: for fewer, a temporary costs less than passing `out`
+
+
 def writes(vjp: Callable) -> Callable:
     """Mark a VJP that takes a keyword `out`, an array of the shape and dtype of its argument: there
     it may write the cotangent, and give it back. `backward()` offers the gradient of a weight that
@@ -292,7 +295,8 @@ def walk(
                 if vjp is None:
                     raise anomaly.no_derivative(t.op, anomaly.place(t, vjp))
                 data, gx, kwargs = x._data, None, t.kwargs
-                if written is not None and x.cleared and hasattr(vjp, "writes"):
+                large = data.size >= WORTH_WRITING
+                if large and written is not None and x.cleared and hasattr(vjp, "writes"):
                     x.cleared = False  # who reads it from here on must not write zeros over it
                     written.add(x)
                     kwargs = {**kwargs, "out": x._grad}
@@ -324,7 +328,8 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
             was released, or its data edited. No `.grad` has changed then.
     """
     order, g = _prepare(self, cotangent)
-    leaves, written = [t for t in order if t.op is None], set[Tensor]()
+    leaves = [t for t in order if t.op is None]
+    written: set[Tensor] = set()
     try:
         cotangents = walk(order, g, written=written)
         # What can run out of memory comes first: then either all gradients change or none.

@@ -44,6 +44,10 @@ def transformed(flats: Sequence[FlatVector], transforms: Sequence[Transform], t:
         TypeError: a transform gave something back, or put another array in the place of part.g.
         TypeError, ValueError: a number of a transform is out of its range.
     """
+    if not transforms:
+        for flat in flats:
+            flat.gather()
+        return Gradients([flat.g for flat in flats], [], NOTHING)
     left = tail(transforms) if elementwise else []
     made_by = list(transforms[: len(transforms) - len(left)])
     for flat in flats:

@@ -309,8 +309,10 @@ class Optimizer:
         scalars that it takes."""
         if values["l2"]:
             rule = with_l2(rule)
-        rule, of_transforms = first.before(rule)
-        known = {**values, **self._carried[flat.group], "t": self.t + 1, **of_transforms}
+        known = {**values, **self._carried[flat.group], "t": self.t + 1}
+        if first.rules:
+            rule, of_transforms = first.before(rule)
+            known |= of_transforms
         return rule, {name: known[name] for name in rule.scalars}
 
     def zero_grad(self) -> None:
