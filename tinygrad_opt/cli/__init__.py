@@ -20,14 +20,12 @@ from tinygrad_opt.cli.options import Usage
 EXAMPLES = """\
 examples:
   tinygrad-opt race                            all optimizers, results in the folder race/
-  tinygrad-opt race --optimizers sgd momentum  these, "momentum" being all of its kind
-  tinygrad-opt race --seed 7 --epochs 10 --out results
-  tinygrad-opt race --json > race.json         for programs
   tinygrad-opt train --optimizer sgd --lr 0.1  one run, epoch by epoch
   tinygrad-opt explain momentum                an update, line by line, with its numbers
   tinygrad-opt limits                          the largest stable learning rate of a network
   tinygrad-opt sweep                           every pair of μ and α, and where they diverge
   tinygrad-opt lab                             what the notes say, predicted and measured
+  tinygrad-opt race --help                     more of each command
 """
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.tuning import FRICTION, REACH, SPACE, Tuning
 from tinygrad_opt.plots.style import ACCENT, GRID, INK, dressed, sheet
 
@@ -72,7 +73,8 @@ def tried_pairs(found: Tuning, ax: Any) -> Any:
 
 
 def _places(trials: Any) -> tuple[list[float], list[float]]:
-    return [trial.reach for trial in trials], [1 / (1 - trial.mu) for trial in trials]
+    memories = [theory.effective_memory(trial.mu) for trial in trials]
+    return [trial.reach for trial in trials], memories
 
 
 def losses_in_order(found: Tuning, ax: Any) -> Any:
