@@ -145,6 +145,35 @@ def test_a_result_that_cannot_be_written_fails_with_1(empty_folder, capsys):
     assert "error: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [
+    ["race", "--optimizers", "sgd", *QUICK],
+    ["sweep", "--mu", "0", "0.9", "--rate", "0.5", "1", "--steps", "200"],
+])  # fmt: skip
+def test_results_of_before_stay_whole_where_new_ones_cannot_be_written_to_their_end(
+    command, monkeypatch, empty_folder, capsys
+):
+    assert main(command) == 0
+    written = sorted(path for path in empty_folder.rglob("*") if path.is_file())
+    assert len(written) > 1
+    for path in written:
+        path.write_bytes(b"of before")
+
+    replace = os.replace
+
+    def full(source, target):
+        if os.path.basename(target) == path.name:
+            raise OSError(28, "No space left on device", os.fspath(source))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    for path in written:
+        assert main(command) == 1
+        told = f"No space left on device: '{path.relative_to(empty_folder)}'"
+        assert told in capsys.readouterr().err
+        assert path.read_bytes() == b"of before"
+    assert written == sorted(path for path in empty_folder.rglob("*") if path.is_file())
+
+
 def no_file(*arguments, **settings):
     raise PermissionError(13, "Permission denied")
 

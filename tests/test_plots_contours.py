@@ -1,5 +1,8 @@
 """The picture and the film of the contour race show the ways that were recorded."""
 
+import os
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -112,6 +115,21 @@ def film(found, tmp_path_factory):
             times.append(frames.info["duration"])
             pictures.append(np.asarray(frames.convert("RGB")).astype(int))
     return path, pictures, times
+
+
+def test_a_film_of_before_stays_whole_where_the_new_one_is_broken_off(found, tmp_path, monkeypatch):
+    def broken(picture, file, *arguments, **settings):
+        with open(file, "wb") if isinstance(file, os.PathLike) else nullcontext(file) as stream:
+            stream.write(b"GIF8")
+            raise KeyboardInterrupt
+
+    path = tmp_path / "race.gif"
+    path.write_bytes(b"of before")
+    monkeypatch.setattr(Image.Image, "save", broken)
+    with pytest.raises(KeyboardInterrupt):
+        contours_animation(found, path)
+    assert path.read_bytes() == b"of before"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def painted(picture, what):

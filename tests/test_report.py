@@ -1,6 +1,7 @@
 """The folder that the lab writes: its table, its chapters, its pictures, and strict JSON."""
 
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -32,6 +33,24 @@ def test_the_numbers_are_kept_where_a_picture_cannot_be(found, tmp_path):
         report.write(found, tmp_path, seed=5)
     assert (tmp_path / "claims.json").read_text("utf-8") == report.as_json(found, 5)
     assert not (tmp_path / "report.md").exists()  # which would claim to be complete
+
+
+@pytest.mark.parametrize("name", ["claims.json", "plateau.png", "report.md"])
+def test_a_file_of_before_stays_whole_where_the_new_one_cannot_be_written_to_its_end(
+    found, tmp_path, monkeypatch, name
+):
+    replace = os.replace
+
+    def full(source, target):
+        if os.path.basename(target) == name:
+            raise OSError(28, "No space left on device", os.fspath(source))
+        replace(source, target)
+
+    (tmp_path / name).write_text("of before")
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match=f"No space left on device: .*{name}"):
+        report.write(found, tmp_path, seed=5)
+    assert (tmp_path / name).read_text() == "of before"
 
 
 def test_a_folder_may_be_named_in_words_and_a_key_that_is_none_is_told_before_it_is_made(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import backend
+from tinygrad_opt.files import write_text
 from tinygrad_opt.lab import claims
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
 from tinygrad_opt.lab.experiments import chosen_experiments, experiments
@@ -31,13 +32,14 @@ def figures(experiment: Experiment, kind: str = "FIGURES") -> dict[str, Callable
 
 def write(found: Found, out: Path | str, seed: int = 0) -> list[Path]:
     """Write the folder `out`, which is made if it is not there, and give the paths of its files.
+    A file that is there already is replaced by all of the new one, or stays.
 
     ValueError, before anything is written, for a key that no experiment has.
     """
     known, out = chosen_experiments(found), Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    paths = [out / "claims.json"]
-    paths[0].write_text(as_json(found, seed), "utf-8")  # should a picture fail, they are not lost
+    # First, so that they are not lost should a picture fail.
+    paths = [write_text(out / "claims.json", as_json(found, seed))]
     for key, (finding, _) in found.items():
         for stem, draw in figures(known[key]).items():
             ax = draw(finding)
@@ -46,9 +48,7 @@ def write(found: Found, out: Path | str, seed: int = 0) -> list[Path]:
         for stem, animate in figures(known[key], "ANIMATIONS").items():
             paths.append(out / f"{stem}.gif")
             animate(finding, paths[-1])
-    paths.append(out / "report.md")  # last: it shows them all
-    paths[-1].write_text(markdown(found, seed), "utf-8")
-    return paths
+    return [*paths, write_text(out / "report.md", markdown(found, seed))]  # it shows them all
 
 
 def as_json(found: Found, seed: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tinygrad_opt.cli.options import Usage, count, folder
 from tinygrad_opt.cli.output import print_table, print_text
+from tinygrad_opt.files import write_text
 
 EXAMPLES = """\
 examples:
@@ -64,8 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     results = race(arguments.optimizers, arguments.epochs, arguments.batch_size, seeds,
                    progress=None)  # fmt: skip
     numbers = as_json(results, arguments)
-    (out / "race.json").write_text(numbers + "\n", "utf-8")
-    (out / "race.md").write_text(as_markdown(results, arguments), "utf-8")
+    write_text(out / "race.json", numbers + "\n")
+    write_text(out / "race.md", as_markdown(results, arguments))
     save(race_figure(results)[0], out / "race.png")
     if arguments.json:
         print(numbers)

@@ -7,6 +7,7 @@ from typing import Any
 
 from tinygrad_opt.cli.options import Usage, count, finite, folder, one_of, writable
 from tinygrad_opt.cli.output import print_table, print_text
+from tinygrad_opt.files import write_text
 
 EXAMPLES = """\
 examples:
@@ -182,8 +183,7 @@ def _write(arguments: argparse.Namespace, path: Path, numbers: dict[str, Any]) -
     from tinygrad_opt.report import strict_json
 
     numbers.update({"version": __version__, "seed": arguments.seed})
-    path.write_text(strict_json(numbers) + "\n", "utf-8")
-    return path
+    return write_text(path, strict_json(numbers) + "\n")
 
 
 def _wrote(paths: list[Path]) -> str:

@@ -12,6 +12,7 @@ is tried on the last fifth.
 import contextlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,7 +253,7 @@ def _cut(path: Path) -> None:
                     f"is {line[:40]!r}; take another folder, or move that file away"
                 )
         if whole_lines != text:
-            path.write_bytes(whole_lines)
+            os.truncate(path, len(whole_lines))
 
 
 def _is_entry(line: bytes) -> bool:

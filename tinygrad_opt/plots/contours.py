@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_opt.files import replacing
 from tinygrad_opt.lab.contours import LANDSCAPES, Contours, Landscape
 from tinygrad_opt.lab.contours import Path as Way
 from tinygrad_opt.plots.style import ACCENT, INK, colour, sheet
@@ -95,8 +96,9 @@ def contours_animation(finding: Contours, path: Path | str) -> None:
         frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
     palette = _palette(frames[-1], [ACCENT, INK, *(colour(way.name) for way, *_ in heads)])
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], loop=0,
-                   duration=[TIME] * (len(frames) - 1) + [PAUSE])  # fmt: skip
+    with replacing(path) as file:
+        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], loop=0,
+                       duration=[TIME] * (len(frames) - 1) + [PAUSE])  # fmt: skip
 
 
 def _moments(steps: int) -> list[int]:

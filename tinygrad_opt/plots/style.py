@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tinygrad_opt.files import replacing
+
 # A hue for each family, a lightness for each of its members. Those that one compares most have the
 # colours of Okabe and Ito (2008), which are apart for every kind of colour vision; twenty-five
 # cannot all be, so that every line bears its name.
@@ -95,16 +97,17 @@ def sheet(
     return list(axes)
 
 
-def save(ax: Any, path: Path) -> None:
-    """The figure of these axes as a PNG of 256 colours, which is a third of the size of all."""
+def save(ax: Any, path: Path | str) -> None:
+    """The figure of these axes as a PNG of 256 colours, which is a third of the size of all; a
+    picture that is there already is replaced by all of it or stays."""
     import io
 
     from PIL import Image
 
     drawn = io.BytesIO()
     ax.figure.savefig(drawn, format="png")
-    with Image.open(drawn) as picture:
-        picture.convert("RGB").quantize(256).save(path, optimize=True)
+    with Image.open(drawn) as picture, replacing(path) as file:
+        picture.convert("RGB").quantize(256).save(file, "PNG", optimize=True)
 
 
 # ---- axes ----------------------------------------------------------------------------------------
