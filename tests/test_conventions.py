@@ -399,6 +399,7 @@ def test_cross_entropy_at_plus_and_minus_1000_is_exact(agree):
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("labels", [[], np.zeros(0, "int64")])
 def test_cross_entropy_of_an_empty_batch_is_an_error(labels):
     """PyTorch has NaN, and an empty gradient."""
