@@ -1,10 +1,6 @@
 """A search for μ: what it tries, what it keeps, and that it goes on as if it had never stopped."""
 
-import contextlib
 import math
-import os
-import signal
-import subprocess
 import sys
 
 import numpy as np
@@ -147,66 +143,6 @@ def test_two_processes_try_real_runs_and_the_same_ones_each_time(tmp_path):
         alone = tuning._try((trial.lr, trial.mu, 1, 1, 0))
         assert trial.loss == pytest.approx(alone.loss, rel=1e-3)
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [JOURNAL]
-
-
-KILLED = """
-import os, time
-from tinygrad_opt.lab.workers import mapping
-
-def pid(seconds):
-    time.sleep(seconds)
-    return os.getpid()
-
-if __name__ == "__main__":
-    with mapping(2) as run:
-        print(*run(pid, (0.5, 0.5)), flush=True)
-        os._exit(7)
-"""
-
-
-def test_workers_end_when_the_process_that_they_work_for_is_killed(tmp_path):
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED, "utf-8")
-    command = [sys.executable, str(script)]
-    # The workers hold its output too: it ends when they do.
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert len(set(done.stdout.split())) == 2, done.stderr
-    assert done.returncode == 7
-
-
-BUSY = """
-import time
-from tinygrad_opt.lab.workers import mapping
-
-def work(seconds):
-    print("at work", flush=True)
-    time.sleep(seconds)
-
-if __name__ == "__main__":
-    with mapping(2) as run:
-        list(run(work, (300, 300, 300)))
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals a group of processes")
-@pytest.mark.parametrize("send", [os.kill, os.killpg])
-def test_an_interrupt_ends_workers_in_the_midst_of_their_work_and_they_say_nothing(tmp_path, send):
-    script = tmp_path / "busy.py"
-    script.write_text(BUSY, "utf-8")
-    with subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    ) as process:  # fmt: skip
-        assert [process.stdout.readline() for _ in range(2)] == ["at work\n"] * 2
-        send(process.pid, signal.SIGINT)
-        try:
-            printed, errors = process.communicate(timeout=60)  # the workers hold its output too
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    assert printed == ""
-    assert errors.count("Traceback") == 1  # of the process that was interrupted
-    assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
 @pytest.mark.parametrize("content", [

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -15,17 +16,19 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 @contextmanager
 def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of so many processes. When the block ends by an error or an interrupt, they end too,
-    also in the midst of their work."""
+    also in the midst of their work; and so they do when this process is killed."""
     context = multiprocessing.get_context("spawn")  # threads and fork do not go together
-    with _one_thread(), ProcessPoolExecutor(jobs, context, _begin) as pool:
+    gate, (ear, line) = context.Semaphore(0), context.Pipe(duplex=False)
+    with ear, line, ProcessPoolExecutor(jobs, context, _begin, (ear, gate)) as pool:
         try:
-            with _interrupts_wait():
-                for _ in range(jobs):  # so they start now, deaf to Ctrl-C from the first moment
+            with _one_thread(), _interrupts_wait():
+                for _ in range(jobs):  # one starts for each task, as long as none is idle
                     pool.submit(int)
+            for _ in range(jobs):
+                gate.release()
             yield pool
         except BaseException:
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
+            line.close()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
@@ -58,7 +61,8 @@ def _one_thread() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """What starts in here inherits that Ctrl-C is held back; here it comes at the end."""
+    """What starts in here inherits that Ctrl-C is held back, until it is deaf to it by itself; here
+    it comes at the end."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -69,15 +73,17 @@ def _interrupts_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin() -> None:
-    """Ctrl-C goes to the whole group of processes: it is the parent that ends its workers. And one
-    whose parent was killed would wait for its next task for ever."""
+def _begin(ear: Connection, gate: Any) -> None:
+    """In a worker: it ends with the line to its parent, and works when all others have started.
+
+    Ctrl-C goes to the whole group of processes, of which the parent alone answers it. Nothing is
+    ever said on the line: it breaks, when the parent hangs up or is no more.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
 
     def end() -> None:
-        parent.join()
+        wait([ear])
         os._exit(1)
 
     threading.Thread(target=end, daemon=True).start()
+    gate.acquire()
