@@ -12,6 +12,8 @@ from tinygrad_opt import nn
 from tinygrad_opt.data import load_digits
 from tinygrad_opt.testing import gradcheck, match_torch
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
+
 RNG = np.random.default_rng(30)
 DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 F = torch.nn.functional
@@ -35,6 +37,7 @@ def with_tensors(layer, *names):
 # ---- Linear --------------------------------------------------------------------------------------
 
 
+@everywhere
 @DTYPES
 @pytest.mark.parametrize("shape", [(5, 4), (4,), (2, 3, 4), (0, 4)])
 def test_linear_is_torchs_with_the_weight_transposed(shape, dtype):
@@ -45,36 +48,39 @@ def test_linear_is_torchs_with_the_weight_transposed(shape, dtype):
     assert match_torch(f, lambda x, w: F.linear(x, w.T), x, w, order=2)
 
 
+@everywhere
 def test_linear_computes_x_times_weight_plus_bias():
     layer = nn.Linear(2, 3)
-    layer.weight.data = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
-    layer.bias.data = np.array([10, 20, 30], np.float32)
+    layer.weight.data = [[1, 2, 3], [4, 5, 6]]
+    layer.bias.data = [10, 20, 30]
     y = layer([[1.0, 0.0], [0.0, 2.0]])
     assert y.tolist() == [[11, 22, 33], [18, 30, 42]]
     assert y.op.__name__ == "linear"
 
 
-def test_a_linear_layer_begins_with_he_uniform_weights_and_a_bias_of_zeros():
+def test_a_linear_layer_begins_with_he_uniform_weights_and_a_bias_of_zeros(backend):
     tg.manual_seed(0)
     layer = nn.Linear(40, 30)
     tg.manual_seed(0)
-    np.testing.assert_array_equal(layer.weight.data, nn.he_uniform((40, 30)))
+    drawn = backend.host(nn.he_uniform((40, 30)))
+    np.testing.assert_array_equal(backend.host(layer.weight.data), drawn)
     assert layer.bias.tolist() == [0] * 30
     assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
     assert nn.Linear(2, 3, bias=False).bias is None
 
 
 @pytest.mark.parametrize("name", ["he_uniform", "he_normal", "xavier_uniform", "xavier_normal"])
-def test_the_initialiser_of_a_linear_layer_has_a_name_or_is_a_function(name):
+def test_the_initialiser_of_a_linear_layer_has_a_name_or_is_a_function(backend, name):
     weights = []
     for init in (name, getattr(nn, name)):
         tg.manual_seed(1)
-        weights.append(nn.Linear(4, 5, init=init).weight.data)
+        weights.append(backend.host(nn.Linear(4, 5, init=init).weight.data))
     np.testing.assert_array_equal(*weights)
     tg.manual_seed(1)
-    np.testing.assert_array_equal(weights[0], getattr(nn, name)((4, 5)))
+    np.testing.assert_array_equal(weights[0], backend.host(getattr(nn, name)((4, 5))))
 
 
+@everywhere
 def test_the_weights_are_float32_whatever_the_initialiser_gives():
     weight = nn.Linear(2, 3, init=lambda shape: np.full(shape, 0.1)).weight
     assert weight.dtype == np.float32
@@ -96,19 +102,20 @@ def test_linear_says_what_is_wrong_with_its_sizes_and_initialiser():
         nn.Linear(2, 3, init=lambda shape: np.zeros(shape[::-1]))
 
 
-def test_a_wrong_input_width_names_the_layer_and_both_numbers():
+def test_a_wrong_input_width_names_the_layer_and_both_numbers(backend):
     layer = nn.Linear(64, 32)
     with pytest.raises(ValueError, match=r"Linear\(64, 32\).*\(5, 63\) has 63 .* instead of 64$"):
-        layer(np.zeros((5, 63), np.float32))
+        layer(backend.array(np.zeros((5, 63), np.float32)))
     with pytest.raises(ValueError, match=r"shape \(\) has no features .* instead of 64$"):
         layer(tg.Tensor(1.0))
     with pytest.raises(ValueError, match=r"flatten each sample with x.reshape\(len\(x\), 64\)"):
-        layer(np.zeros((5, 8, 8), np.float32))
+        layer(backend.array(np.zeros((5, 8, 8), np.float32)))
 
 
 # ---- activations, dropout ------------------------------------------------------------------------
 
 
+@everywhere
 @DTYPES
 @pytest.mark.parametrize(
     "layer, twin",
@@ -132,33 +139,37 @@ def test_gelu_knows_its_two_forms():
 
 
 @DTYPES
-def test_dropout_drops_the_share_p_and_keeps_the_mean(dtype):
+def test_dropout_drops_the_share_p_and_keeps_the_mean(backend, dtype):
     tg.manual_seed(2)
     x = tg.Tensor(np.full((200, 500), 2.0, dtype), requires_grad=True)
     layer = nn.Dropout(0.25)
     y = layer(x)
     assert y.dtype == dtype
-    dropped = y.data == 0
+    kept = backend.host(y.data)
+    dropped = kept == 0
     assert dropped.mean() == pytest.approx(0.25, abs=5 * np.sqrt(0.25 * 0.75 / x.size))
-    np.testing.assert_allclose(y.data[~dropped], 2 / 0.75, rtol=1e-6)
-    assert not np.array_equal(dropped, layer(x).data == 0)
+    np.testing.assert_allclose(kept[~dropped], 2 / 0.75, rtol=1e-6)
+    assert not np.array_equal(dropped, backend.host(layer(x).data) == 0)
     g = normal(200, 500, dtype=dtype)
-    y.backward(g)
-    np.testing.assert_allclose(x.grad, np.where(dropped, 0, g / 0.75), rtol=1e-6)
+    y.backward(backend.array(g))
+    np.testing.assert_allclose(backend.host(x.grad), np.where(dropped, 0, g / 0.75), rtol=1e-6)
 
 
-def test_dropout_passes_everything_in_evaluation_and_with_p_0():
+def test_dropout_passes_everything_in_evaluation_and_with_p_0(backend):
     x = tg.Tensor(normal(4, 5, dtype="float32"))
     for layer in (nn.Dropout(0.5).eval(), nn.Dropout(0.0)):
-        np.testing.assert_array_equal(layer(x).data, x.data)
+        np.testing.assert_array_equal(backend.host(layer(x).data), x.numpy())
 
 
-def test_the_seed_decides_what_dropout_drops():
+def test_the_seed_decides_what_dropout_drops_on_every_backend_the_same(backend):
     x, layer = tg.Tensor(np.ones(100)), nn.Dropout()
     tg.manual_seed(3)
-    first = layer(x).data
+    first = backend.host(layer(x).data)
     tg.manual_seed(3)
-    np.testing.assert_array_equal(layer(x).data, first)
+    np.testing.assert_array_equal(backend.host(layer(x).data), first)
+    with tg.use("numpy"):
+        tg.manual_seed(3)
+        np.testing.assert_array_equal(layer(tg.Tensor(np.ones(100))).data, first)
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, float("nan")])
@@ -170,6 +181,7 @@ def test_a_probability_outside_0_to_1_is_refused(p):
 # ---- normalisation -------------------------------------------------------------------------------
 
 
+@everywhere
 @DTYPES
 @pytest.mark.parametrize("shape, axes", [((5, 4), 4), ((2, 3, 4), 4), ((2, 3, 4), (3, 4))])
 def test_layer_norm_is_torchs(shape, axes, dtype):
@@ -187,10 +199,10 @@ def test_layer_norm_is_torchs(shape, axes, dtype):
     )  # fmt: skip
 
 
-def test_layer_norm_refuses_what_would_broadcast():
+def test_layer_norm_refuses_what_would_broadcast(backend):
     for shape in ((5, 1), (4, 5), (), (1,)):
         with pytest.raises(ValueError, match=r"LayerNorm\(\(4,\)\)"):
-            nn.LayerNorm(4)(np.ones(shape, np.float32))
+            nn.LayerNorm(4)(backend.array(np.ones(shape, np.float32)))
 
 
 @pytest.mark.parametrize("layer", [nn.LayerNorm, nn.BatchNorm1d])
@@ -208,13 +220,13 @@ def test_norms_refuse_wrong_sizes_and_eps(layer):
 
 
 @DTYPES
-def test_batch_norm_is_torchs_in_training_and_in_evaluation(dtype):
+def test_batch_norm_is_torchs_in_training_and_in_evaluation(backend, dtype):
     tolerance = 1e-4 if dtype == "float32" else None
     x, w, b = normal(7, 3, dtype=dtype), normal(3, dtype=dtype), normal(3, dtype=dtype)
     mean, var = normal(3, dtype=dtype), np.exp(normal(3, dtype=dtype))
     for training in (True, False):
         layer = nn.BatchNorm1d(3, eps=1e-3).astype(dtype).train(training)
-        layer.running_mean.data, layer.running_var.data = mean, var
+        layer.running_mean.data, layer.running_var.data = map(backend.array, (mean, var))
         assert match_torch(
             with_tensors(layer, "weight", "bias"),
             lambda x, w, b, training=training: F.batch_norm(
@@ -226,7 +238,7 @@ def test_batch_norm_is_torchs_in_training_and_in_evaluation(dtype):
 
 @DTYPES
 @pytest.mark.parametrize("momentum", [0.1, 0.0, 1.0, 0.7])
-def test_running_statistics_follow_as_torchs_do(momentum, dtype):
+def test_running_statistics_follow_as_torchs_do(backend, momentum, dtype):
     ours = nn.BatchNorm1d(3, momentum=momentum).astype(dtype)
     theirs = torch.nn.BatchNorm1d(3, momentum=momentum).to(getattr(torch, dtype))
     tensors = ours.running_mean, ours.running_var
@@ -236,40 +248,39 @@ def test_running_statistics_follow_as_torchs_do(momentum, dtype):
         theirs(torch.tensor(x))
     assert (ours.running_mean, ours.running_var) == tensors
     for name in ("running_mean", "running_var"):
-        mine = getattr(ours, name).data
+        mine = backend.host(getattr(ours, name).data)
         assert mine.dtype == dtype
         np.testing.assert_allclose(mine, getattr(theirs, name).numpy(), rtol=1e-5)
     before = ours.state_dict()
     ours.eval()(tg.Tensor(x))
     theirs.eval()
-    np.testing.assert_allclose(
-        ours(tg.Tensor(x)).data, theirs(torch.tensor(x)).detach().numpy(), rtol=1e-4, atol=1e-6
-    )
+    y, wanted = backend.host(ours(tg.Tensor(x)).data), theirs(torch.tensor(x)).detach().numpy()
+    np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-6)
     for name, value in ours.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
 
 
-def test_running_statistics_are_buffers_and_keep_their_dtype_whatever_comes_in():
+def test_running_statistics_are_buffers_and_keep_their_dtype_whatever_comes_in(backend):
     layer = nn.BatchNorm1d(2)
     assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
     assert sorted(layer.state_dict()) == ["bias", "running_mean", "running_var", "weight"]
-    layer(np.arange(6.0).reshape(3, 2))
+    layer(backend.array(np.arange(6.0).reshape(3, 2)))
     assert layer.running_mean.dtype == layer.running_var.dtype == np.float32
-    np.testing.assert_allclose(layer.running_mean.data, [0.2, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(backend.host(layer.running_mean.data), [0.2, 0.3], rtol=1e-6)
 
 
-def test_a_batch_of_one_has_no_variance_and_changes_nothing():
+def test_a_batch_of_one_has_no_variance_and_changes_nothing(backend):
     layer = nn.BatchNorm1d(2)
     before = layer.state_dict()
     for n in (0, 1):
         with pytest.raises(ValueError, match=f"a batch of {n} has no variance"):
-            layer(np.ones((n, 2), np.float32))
+            layer(backend.array(np.ones((n, 2), np.float32)))
     for shape in ((4, 3), (4,), (4, 1), (4, 2, 2)):
         with pytest.raises(ValueError, match=r"BatchNorm1d\(2\): .* instead of \(N, 2\)"):
-            layer(np.ones(shape, np.float32))
+            layer(backend.array(np.ones(shape, np.float32)))
     for name, value in layer.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
-    assert layer.eval()(np.ones((1, 2), np.float32)).shape == (1, 2)
+    assert layer.eval()(backend.array(np.ones((1, 2), np.float32))).shape == (1, 2)
 
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.1, float("nan")])
@@ -281,6 +292,7 @@ def test_a_momentum_outside_0_to_1_is_refused(momentum):
 # ---- Embedding -----------------------------------------------------------------------------------
 
 
+@everywhere
 @DTYPES
 @pytest.mark.parametrize("indices", [[0, 2, 2, 1], [[0, 1], [4, 4]], [], 3])
 def test_embedding_is_torchs_also_for_repeated_indices(indices, dtype):
@@ -295,18 +307,19 @@ def test_embedding_is_torchs_also_for_repeated_indices(indices, dtype):
     assert match_torch(f, twin, normal(5, 3, dtype=dtype), indices, order=2)
 
 
-def test_an_embedding_begins_standard_normal_and_takes_lists_and_tensors():
+def test_an_embedding_begins_standard_normal_and_takes_lists_and_tensors(backend):
     tg.manual_seed(4)
     layer = nn.Embedding(400, 100)
-    w = layer.weight.data
+    w = backend.host(layer.weight.data)
     assert w.shape == (400, 100)
     assert w.dtype == np.float32
     assert layer.weight.requires_grad
     assert w.std() == pytest.approx(1, rel=5 / np.sqrt(2 * w.size))
     for indices in ([1, 399], tg.Tensor(np.array([1, 399])), np.array([1, 399], np.uint16)):
-        np.testing.assert_array_equal(layer(indices).data, w[[1, 399]])
+        np.testing.assert_array_equal(backend.host(layer(indices).data), w[[1, 399]])
 
 
+@everywhere
 @pytest.mark.parametrize("indices", [[5], [0, -1], [[0], [99]]])
 def test_an_index_outside_the_table_is_an_index_error_and_names_it(indices):
     worst = np.array(indices).flat[-1]
@@ -314,6 +327,7 @@ def test_an_index_outside_the_table_is_an_index_error_and_names_it(indices):
         nn.Embedding(5, 3)(indices)
 
 
+@everywhere
 def test_indices_that_are_not_integers_are_refused():
     with pytest.raises(TypeError, match="integers"):
         nn.Embedding(5, 3)([0.0, 1.0])
@@ -324,11 +338,12 @@ def test_indices_that_are_not_integers_are_refused():
 # ---- Sequential and MLP --------------------------------------------------------------------------
 
 
-def test_sequential_runs_modules_and_functions_in_order():
+def test_sequential_runs_modules_and_functions_in_order(backend):
     model = nn.Sequential(nn.Linear(2, 3), tg.exp, nn.Linear(3, 1), nn.Sigmoid())
-    x = normal(4, 2, dtype="float32")
+    x = backend.array(normal(4, 2, dtype="float32"))
     one, _, two, _ = model.layers
-    np.testing.assert_array_equal(model(x).data, tg.sigmoid(two(tg.exp(one(x)))).data)
+    by_hand = tg.sigmoid(two(tg.exp(one(x))))
+    np.testing.assert_array_equal(backend.host(model(x).data), backend.host(by_hand.data))
     names = [name for name, _ in model.named_parameters()]
     assert names == ["layers.0.weight", "layers.0.bias", "layers.2.weight", "layers.2.bias"]
     assert nn.Sequential()(x) is x
@@ -346,6 +361,7 @@ def test_sequential_refuses_a_list_a_class_and_a_number():
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "gelu": F.gelu}
 
 
+@everywhere
 @DTYPES
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_an_mlp_is_torchs_in_value_and_in_every_gradient(activation, dtype):
@@ -379,12 +395,13 @@ def test_the_linear_layers_of_an_mlp_are_called_layers_0_and_on():
     assert len(nn.MLP((64, np.int64(10))).layers) == 1
 
 
-def test_an_mlp_whose_layers_are_tied_has_its_activations_still():
+def test_an_mlp_whose_layers_are_tied_has_its_activations_still(backend):
     model = nn.MLP([3, 3, 3, 3])
     one = model.layers[0]
     model.layers = [one, one, one]
-    x = normal(4, 3, dtype="float32")
-    np.testing.assert_array_equal(model(x).data, one(tg.relu(one(tg.relu(one(x))))).data)
+    x = backend.array(normal(4, 3, dtype="float32"))
+    by_hand = one(tg.relu(one(tg.relu(one(x)))))
+    np.testing.assert_array_equal(backend.host(model(x).data), backend.host(by_hand.data))
     assert len(model.parameters()) == 2
 
 
@@ -502,11 +519,12 @@ def test_the_gradients_of_a_layer_pass_gradcheck(name):
 
 
 @LAYERS
-def test_a_layer_takes_raw_arrays_and_nested_lists_alike(name):
+def test_a_layer_takes_raw_arrays_and_nested_lists_alike(backend, name):
     make, shape = EVERY[name]
     x = normal(*shape, dtype="float32")
     layer = make().eval()
-    expected = layer(tg.Tensor(x)).data
-    for given in (x, x.tolist()):
+    expected = backend.host(layer(tg.Tensor(x)).data)
+    for given in (backend.array(x), x.tolist()):
         y = layer(given)
-        np.testing.assert_allclose(y.data if isinstance(y, tg.Tensor) else y, expected, rtol=1e-6)
+        found = backend.host(y.data if isinstance(y, tg.Tensor) else y)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
