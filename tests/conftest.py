@@ -98,6 +98,21 @@ def standin():
 
 
 @pytest.fixture
+def no_cupy(monkeypatch):
+    """Python's own error where a package is missing, also where CuPy happens to be installed."""
+    for name in [n for n in sys.modules if n.partition(".")[0] in ("cupy", "cupyx")]:
+        monkeypatch.delitem(sys.modules, name)
+
+    class Absent:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name.partition(".")[0] in ("cupy", "cupyx"):
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(sys, "meta_path", [Absent, *sys.meta_path])
+
+
+@pytest.fixture
 def no_sync(cp):
     """`with no_sync():` forbids to wait for the GPU inside the block, on the stand-in and on CuPy;
     what waits raises cupyx.DeviceSynchronized."""

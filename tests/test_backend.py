@@ -102,21 +102,6 @@ def test_an_unknown_backend_is_an_error_that_lists_those_there_are(name):
 # ---- CuPy that is not there, or has no GPU -------------------------------------------------------
 
 
-@pytest.fixture
-def no_cupy(monkeypatch):
-    """Python's own error where a package is missing, also where CuPy happens to be installed."""
-    for name in [n for n in sys.modules if n.partition(".")[0] in ("cupy", "cupyx")]:
-        monkeypatch.delitem(sys.modules, name)
-
-    class Absent:
-        @staticmethod
-        def find_spec(name, path=None, target=None):
-            if name.partition(".")[0] in ("cupy", "cupyx"):
-                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr(sys, "meta_path", [Absent, *sys.meta_path])
-
-
 def test_without_cupy_the_error_says_which_extra_to_install(no_cupy):
     with pytest.raises(RuntimeError) as error:
         tg.use("cupy")

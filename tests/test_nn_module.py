@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
+import strict_cupy
 import torch
 
 import tinygrad_opt as tg
@@ -240,11 +241,11 @@ def test_train_and_eval_reach_every_module_and_give_the_module_back():
     assert [m.training for m in net.train(False).modules()] == [False] * 4
 
 
-def test_zero_grad_sets_zeros_where_there_was_a_gradient():
+def test_zero_grad_sets_zeros_where_there_was_a_gradient(backend):
     net = Net()
     net.zero_grad()
     assert all(t.grad is None for t in net.parameters())
-    net.body(np.ones((3, 64), np.float32)).sum().backward()
+    net.body(backend.array(np.ones((3, 64), np.float32))).sum().backward()
     kept = net.body.layers[0].weight.grad
     assert kept.any()
     net.zero_grad()
@@ -254,13 +255,14 @@ def test_zero_grad_sets_zeros_where_there_was_a_gradient():
         assert not t.grad.any()
 
 
-def test_zero_grad_keeps_the_views_of_an_optimizer():
+def test_zero_grad_keeps_the_views_of_an_optimizer(backend):
     net = Net()
     _, gradients = owned_by_an_optimizer(net)
     gradients[:] = 1
     net.zero_grad()
     assert not gradients.any()
-    net(np.random.default_rng(0).random((3, 64), dtype="f4")).sum(axis=0)[0].backward()
+    x = backend.array(np.random.default_rng(0).random((3, 64), dtype="f4"))
+    net(x).sum(axis=0)[0].backward()
     assert gradients.any()
     assert all(np.shares_memory(t.grad, gradients) for t in net.parameters())
 
@@ -354,13 +356,13 @@ def test_tied_weights_load_from_one_name_and_conflicting_values_are_refused():
     assert module.b.tolist()[0] == 5
 
 
-def test_loading_writes_through_the_views_of_an_optimizer():
+def test_loading_writes_through_the_views_of_an_optimizer(backend):
     net = Net()
     flat, _ = owned_by_an_optimizer(net)
     state = {name: value + 1 for name, value in net.state_dict().items()}
     expected = flat + 1
     net.load_state_dict(state)
-    np.testing.assert_array_equal(flat, expected)
+    np.testing.assert_array_equal(backend.host(flat), backend.host(expected))
     assert all(np.shares_memory(t.data, flat) for t in net.parameters())
 
 
@@ -376,22 +378,25 @@ def test_a_graph_from_before_the_loading_is_not_walked_with_the_new_weights():
 # ---- moving --------------------------------------------------------------------------------------
 
 
-def test_astype_gives_the_same_tensors_new_arrays_gradients_and_buffers_included():
+def test_astype_gives_the_same_tensors_new_arrays_gradients_and_buffers_included(backend):
     net = Net()
     net.steps = tg.Tensor(np.array([3]))
-    net(np.random.default_rng(0).random((4, 64), dtype="f4")).sum(axis=0)[0].backward()
-    tensors, before, gradient = net.parameters(), net.state_dict(), net.scale.grad
+    x = backend.array(np.random.default_rng(0).random((4, 64), dtype="f4"))
+    net(x).sum(axis=0)[0].backward()
+    tensors, before = net.parameters(), net.state_dict()
+    gradient = backend.host(net.scale.grad)
     assert net.astype("float64") is net
     assert net.parameters() == tensors
     assert all(t.dtype == np.float64 and t.grad.dtype == np.float64 for t in tensors)
-    np.testing.assert_array_equal(net.scale.grad, gradient)
+    np.testing.assert_array_equal(backend.host(net.scale.grad), gradient)
     assert net.norm.running_var.dtype == np.float64
     assert net.steps.dtype == np.int64
     for name, value in net.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
-    assert net(np.ones((4, 64))).dtype == np.float64
+    assert net(backend.array(np.ones((4, 64)))).dtype == np.float64
 
 
+@everywhere
 def test_astype_takes_float_dtypes_alone():
     net = Net()
     for dtype in ("int64", bool, "complex64", "nonsense"):
@@ -417,14 +422,19 @@ def test_to_moves_all_tensors_there_and_back(backend):
         np.testing.assert_array_equal(value, before[name])
 
 
-def test_an_unknown_or_missing_backend_moves_nothing():
+def test_an_unknown_or_missing_backend_moves_nothing(no_cupy):
     net = Net()
     with pytest.raises(ValueError, match="unknown backend 'gpu'"):
         net.to("gpu")
-    assert type(net.scale.data) is np.ndarray
+    with pytest.raises(RuntimeError, match=r"CuPy is not installed.*tinygrad-opt\[cuda13\]"):
+        net.to("cupy")
+    no_gpu = r"no kernel runs on a GPU here.*The driver said: .*CUDA driver version is insuff"
+    with strict_cupy.installed(driver=False), pytest.raises(RuntimeError, match=no_gpu):
+        net.to("cupy")
+    assert all(type(t.data) is np.ndarray for t in (*net.parameters(), net.norm.running_mean))
 
 
-def test_a_model_that_an_optimizer_holds_is_not_moved():
+def test_a_model_that_an_optimizer_holds_is_not_moved(backend):
     net = Net()
     flat, _ = owned_by_an_optimizer(net.body)
     with pytest.raises(
@@ -433,9 +443,10 @@ def test_a_model_that_an_optimizer_holds_is_not_moved():
         net.astype("float64")
     assert all(t.dtype == np.float32 for t in net.parameters())
     assert all(np.shares_memory(t.data, flat) for t in net.body.parameters())
-    assert net.to("numpy").astype("float32") is net  # nothing to do is no mistake
+    assert net.to(backend.name).astype("float32") is net  # nothing to do is no mistake
 
 
+@everywhere
 def test_a_model_whose_optimizer_is_gone_moves_freely_again():
     net = Net()
     optimizer = tg.optim.SGD(net.parameters(), lr=0.1)
@@ -447,6 +458,7 @@ def test_a_model_whose_optimizer_is_gone_moves_freely_again():
     assert all(t.owned is None for t in net.parameters())
 
 
+@everywhere
 def test_a_graph_from_before_the_move_is_not_walked_with_the_new_arrays():
     net = nn.Linear(2, 2)
     loss = (net([[1.0, 2.0]]) ** 2).sum()
