@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -240,7 +242,7 @@ def test_train_that_diverges_fails_with_1_and_shows_how_far_it_came(capsys):
     (["race", "--batch-size", "-1"], "'-1' is not an integer of 1 or more"),
     (["race", "--seed", "-1"], "'-1' is not an integer of 0 or more"),
     (["race", "--seed", "1", "1"], "the same start twice"),
-    (["race", "--optimizers", "sgd", "adan"], "no optimizer 'adan' here: there are sgd, "),
+    (["race", "--optimizers", "sgd", "adan"], "no optimizer 'adan' here; did you mean 'adam'?"),
     (["race", "--out", "file/folder"], "argument --out: "),
     (["race", "--out", "file"], "argument --out: "),
     (["train", "--optimizer", "adan"], "invalid choice: 'adan'; did you mean 'adam'?"),
@@ -336,6 +338,62 @@ def test_a_reader_that_leaves_early_causes_no_traceback(empty_folder):
     process.stderr.close()
     assert process.wait(timeout=120) == 1
     assert errors == b""
+
+
+@pytest.fixture
+def without_cupy(tmp_path):
+    """An environment that asks for CuPy where there is none, and the folder of its modules."""
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "cupy.py").write_text("raise ModuleNotFoundError(\"No module named 'cupy'\")")
+    path = os.pathsep.join([str(modules), os.path.dirname(os.path.dirname(tinygrad_opt.__file__))])
+    return {"PYTHONPATH": path, "TINYGRAD_OPT_BACKEND": "cupy"}, modules
+
+
+@pytest.fixture
+def installed_command(tmp_path):
+    """The script that pip makes of the entry point in pyproject.toml."""
+    project = Path(tinygrad_opt.__file__).parents[1] / "pyproject.toml"
+    ((name, entry),) = tomllib.loads(project.read_text("utf-8"))["project"]["scripts"].items()
+    module, function = entry.split(":")
+    script = tmp_path / name
+    script.write_text(f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+    return script
+
+
+@pytest.mark.parametrize("arguments", [[], ["race", "--help"]])
+@pytest.mark.parametrize("way", ["-m", "installed"])
+def test_a_backend_from_outside_that_does_not_work_is_one_line_and_wrong_usage(
+    way, arguments, without_cupy, installed_command
+):
+    program = ["-m", "tinygrad_opt"] if way == "-m" else [str(installed_command)]
+    done = subprocess.run([sys.executable, *program, *arguments], capture_output=True, text=True,
+                          timeout=120, env={**os.environ, **without_cupy[0]})  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith('tinygrad-opt: error: TINYGRAD_OPT_BACKEND=cupy: backend "cupy": CuPy')
+    assert "CuPy is not installed. Install the extra" in line
+
+
+def test_an_unknown_backend_from_outside_is_wrong_usage_too():
+    done = run_process("race", "--help", TINYGRAD_OPT_BACKEND="tpu")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert re.fullmatch(rb"tinygrad-opt: error: \S+=tpu: unknown backend 'tpu': .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("way", ["-c import~mine", "-m mine", "-m mine tinygrad_opt"])
+def test_who_imports_the_package_gets_an_exception_and_not_an_exit(way, without_cupy):
+    environment, modules = without_cupy
+    (modules / "mine").mkdir()
+    (modules / "mine" / "__main__.py").write_text("")
+    (modules / "mine" / "__init__.py").write_text(
+        "try:\n    import tinygrad_opt\nexcept RuntimeError as error:\n    print(error)\n"
+    )
+    way = [word.replace("~", " ") for word in way.split()]
+    done = subprocess.run([sys.executable, *way], capture_output=True, text=True, timeout=120,
+                          env={**os.environ, **environment})  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "TINYGRAD_OPT_BACKEND=cupy" in done.stdout and "CuPy is not installed" in done.stdout
 
 
 def test_the_command_line_loads_neither_matplotlib_nor_rich_before_they_are_needed():

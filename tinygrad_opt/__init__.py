@@ -9,6 +9,8 @@ checks of gradients in `tg.testing`.
 
 import builtins
 import importlib
+import os
+import sys
 from typing import Any
 
 from tinygrad_opt import backend
@@ -33,8 +35,23 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_MODULES])
 
 
+def _is_the_command() -> bool:
+    """Whether Python runs `tinygrad-opt` or `python -m tinygrad_opt`, and imports the package for
+    that; its name stands before its arguments, where `sys.argv` has the path, or as yet "-m"."""
+    program = sys.orig_argv[-len(sys.argv) :][:1]
+    names = [os.path.basename(name).removesuffix(".exe") for name in program]
+    return names in (["tinygrad-opt"], ["tinygrad_opt"], ["-mtinygrad_opt"])
+
+
 globals().update(OPS)
-backend.use_environment()
+try:
+    backend.use_environment()
+except (RuntimeError, ValueError) as error:
+    if not _is_the_command():
+        raise
+    # Wrong usage, before `main` could be imported to tell of it.
+    print(f"tinygrad-opt: error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 __all__ = [
     "Tensor", "backend", "detect_anomaly", "from_dlpack", "grad", "hvp", "manual_seed", "no_grad",
