@@ -18,6 +18,11 @@ def rows_of(backend, epoch):
     return [(backend.host(x)[:, 0, 0] / 6).astype(int).tolist() for x, _ in epoch]
 
 
+def targets_of(backend, epoch):
+    """The targets of all batches of one epoch, strung in one row."""
+    return np.concatenate([backend.host(y) for _, y in epoch])
+
+
 # ---- the order ----
 
 
@@ -88,12 +93,12 @@ def test_len_is_the_number_of_batches_that_an_epoch_yields(n, size):
 
 
 @pytest.mark.parametrize(("n", "full"), [(5, 1), (9, 1), (10, 2), (23, 4)])
-def test_drop_last_leaves_out_the_smaller_last_batch_and_nothing_else(n, full):
+def test_drop_last_leaves_out_the_smaller_last_batch_and_nothing_else(backend, n, full):
     batches = Batches(X[:n], Y[:n], B, drop_last=True, seed=2)
     order = batches.order(0)
     epoch = list(batches)
     assert len(batches) == len(epoch) == full
-    assert np.array_equal(np.concatenate([y for _, y in epoch]), Y[order[: full * B]])
+    assert np.array_equal(targets_of(backend, epoch), Y[order[: full * B]])
 
 
 def test_over_some_epochs_drop_last_leaves_out_every_sample_now_and_then():
@@ -101,19 +106,19 @@ def test_over_some_epochs_drop_last_leaves_out_every_sample_now_and_then():
     assert {int(i) for epoch in range(40) for i in batches.order(epoch)[20:]} == set(range(N))
 
 
-def test_a_batch_larger_than_the_data_is_the_whole_data():
+def test_a_batch_larger_than_the_data_is_the_whole_data(backend):
     ((x, y),) = Batches(X, Y, 100, shuffle=False)
-    assert np.array_equal(x, X) and np.array_equal(y, Y)
+    assert np.array_equal(backend.host(x), X) and np.array_equal(backend.host(y), Y)
 
 
 # ---- epochs ----
 
 
-def test_each_iteration_is_the_next_epoch():
+def test_each_iteration_is_the_next_epoch(backend):
     batches = Batches(X, Y, B)
     for epoch in range(3):
         assert batches.epoch == epoch
-        assert np.array_equal(np.concatenate([y for _, y in batches]), Y[batches.order(epoch)])
+        assert np.array_equal(targets_of(backend, batches), Y[batches.order(epoch)])
 
 
 def test_assigning_epoch_resumes_there(backend):
@@ -126,34 +131,34 @@ def test_assigning_epoch_resumes_there(backend):
     assert rows_of(backend, itertools.islice(resumed, 3, None)) == epochs[1][3:]
 
 
-def test_a_loop_that_is_left_early_is_followed_by_a_whole_next_epoch():
+def test_a_loop_that_is_left_early_is_followed_by_a_whole_next_epoch(backend):
     batches = Batches(X, Y, B)
     for _ in batches:
         break
     assert batches.epoch == 1
-    assert np.array_equal(np.concatenate([y for _, y in batches]), Y[batches.order(1)])
+    assert np.array_equal(targets_of(backend, batches), Y[batches.order(1)])
 
 
-def test_two_iterators_at_once_are_two_whole_epochs():
+def test_two_iterators_at_once_are_two_whole_epochs(backend):
     batches = Batches(X, Y, B)
     first, second = iter(batches), iter(batches)  # neither has been asked for a batch yet
-    pairs = list(zip(second, first, strict=True))
-    assert np.array_equal(np.concatenate([b[1] for _, b in pairs]), Y[batches.order(0)])
-    assert np.array_equal(np.concatenate([a[1] for a, _ in pairs]), Y[batches.order(1)])
+    epoch_1, epoch_0 = zip(*zip(second, first, strict=True), strict=True)
+    assert np.array_equal(targets_of(backend, epoch_0), Y[batches.order(0)])
+    assert np.array_equal(targets_of(backend, epoch_1), Y[batches.order(1)])
     assert batches.epoch == 2
 
 
-def test_an_epoch_that_has_begun_is_not_disturbed_by_later_assignments():
+def test_an_epoch_that_has_begun_is_not_disturbed_by_later_assignments(backend):
     batches = Batches(X, Y, B, seed=4)
     epoch = iter(batches)
     first = next(epoch)
     batches.epoch, batches.seed, batches.batch_size, batches.drop_last = 70, 5, 2, True
     rest = list(epoch)
     expected = Y[np.random.default_rng([4, 0]).permutation(N)]
-    assert np.array_equal(np.concatenate([y for _, y in [first, *rest]]), expected)
+    assert np.array_equal(targets_of(backend, [first, *rest]), expected)
 
 
-def test_an_epoch_that_cannot_begin_does_not_count(monkeypatch):
+def test_an_epoch_that_cannot_begin_does_not_count(backend, monkeypatch):
     batches = Batches(X, Y, B)
 
     def full(array):
@@ -164,7 +169,7 @@ def test_an_epoch_that_cannot_begin_does_not_count(monkeypatch):
         with pytest.raises(MemoryError):
             iter(batches)
     assert batches.epoch == 0
-    assert np.array_equal(np.concatenate([y for _, y in batches]), Y[batches.order(0)])
+    assert np.array_equal(targets_of(backend, batches), Y[batches.order(0)])
 
 
 # ---- arrays ----
@@ -228,12 +233,14 @@ def test_integers_on_the_host_come_without_a_range():
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_writing_into_a_batch_changes_neither_the_data_nor_another_batch(shuffle):
+def test_writing_into_a_batch_changes_neither_the_data_nor_another_batch(backend, shuffle):
     data, labels = X.copy(), Y.copy()
-    for x, y in Batches(data, labels, B, shuffle=shuffle):
-        assert x.flags.writeable and x.flags.c_contiguous and x.flags.owndata
+    batches = Batches(data, labels, B, shuffle=shuffle)
+    for x, y in batches:
+        assert x.flags.c_contiguous and x.flags.owndata
         x[:], y[:] = -1, -1
     assert np.array_equal(data, X) and np.array_equal(labels, Y)
+    assert sorted(targets_of(backend, batches)) == sorted(Y)  # nor the copy that a GPU has
 
 
 def test_edits_of_the_array_that_was_handed_over_are_seen_on_numpy():
@@ -245,9 +252,10 @@ def test_edits_of_the_array_that_was_handed_over_are_seen_on_numpy():
     assert (x[4] == -1).all()
 
 
-def test_data_of_any_memory_layout_give_c_contiguous_batches():
+def test_data_of_any_memory_layout_give_c_contiguous_batches(backend):
     ((x, y),) = Batches(np.asfortranarray(X), Y[::-1], N, shuffle=False)
-    assert np.array_equal(x, X) and x.flags.c_contiguous and np.array_equal(y, Y[::-1])
+    assert x.flags.c_contiguous
+    assert np.array_equal(backend.host(x), X) and np.array_equal(backend.host(y), Y[::-1])
 
 
 def test_lists_and_tensors_and_device_arrays_serve_as_data(backend):
@@ -259,9 +267,9 @@ def test_lists_and_tensors_and_device_arrays_serve_as_data(backend):
         assert y.dtype == np.int64 and backend.host(y).tolist() == [0, 1]
 
 
-def test_targets_may_be_numbers_or_vectors_too():
+def test_targets_may_be_numbers_or_vectors_too(backend):
     ((_, y),) = Batches(X, X[:, 0] / 2, N, shuffle=False)
-    assert np.array_equal(y, X[:, 0] / 2)
+    assert np.array_equal(backend.host(y), X[:, 0] / 2)
 
 
 # ---- mistakes ----
