@@ -1,9 +1,11 @@
 """Bad data is refused when it is handed over, by name, with the row that is to blame."""
 
+import re
+
 import numpy as np
 import pytest
 
-from tinygrad_opt.data.checks import samples, whole
+from tinygrad_opt.data.checks import number, numbers, samples, whole, words
 from tinygrad_opt.tensor import Tensor
 
 
@@ -16,6 +18,56 @@ def test_whole_gives_a_python_int_of_every_kind_of_integer():
 def test_whole_refuses_all_else_and_names_it(value):
     with pytest.raises(ValueError, match="k is an integer of 3 or more, not "):
         whole("k", value, least=3)
+
+
+def test_number_gives_a_python_float_of_every_kind_of_number():
+    for value in (2, 2.0, np.int64(2), np.float32(2)):
+        assert number("x", value) == 2 and type(number("x", value)) is float
+
+
+@pytest.mark.parametrize(("ends", "inside"), [
+    ("()", [1.5]), ("[)", [1, 1.5]), ("(]", [1.5, 2]), ("[]", [1, 1.5, 2]),
+])  # fmt: skip
+def test_number_keeps_its_ends_as_its_brackets_say(ends, inside):
+    for value in (0.9, 1, 1.5, 2, 2.1):
+        if value in inside:
+            assert number("x", value, 1, 2, ends) == value
+        else:
+            with pytest.raises(ValueError, match=re.escape(f"{ends[0]}1, 2{ends[1]}, not {value}")):
+                number("x", value, 1, 2, ends)
+
+
+@pytest.mark.parametrize(
+    "value", ["3", None, True, 1j, [1.0], np.ones(1), float("nan"), float("inf"), -float("inf")]
+)
+def test_number_refuses_all_else_and_names_it(value):
+    with pytest.raises(ValueError, match=r"x is a number in \(-inf, inf\), not "):
+        number("x", value)
+
+
+def test_numbers_names_the_one_that_is_wrong_and_what_is_no_list():
+    assert numbers("xs", (1, np.float32(0.5)), 0) == [1.0, 0.5]
+    assert numbers("xs", np.array([1, 2])) == [1.0, 2.0]
+    assert numbers("xs", iter([])) == []
+    with pytest.raises(ValueError, match=r"xs\[1\] is a number in \(0, inf\), not 0"):
+        numbers("xs", [1, 0, -1], 0)
+    for wrong in (3, "12"):
+        told = re.escape(f"xs is a list of numbers, such as [{wrong!r}], not {wrong!r}")
+        with pytest.raises(ValueError, match=told):
+            numbers("xs", wrong)
+    for wrong in (None, np.array(1.0)):
+        with pytest.raises(ValueError, match="xs is a list of numbers, not "):
+            numbers("xs", wrong)
+
+
+def test_words_are_a_list_of_them_and_not_the_letters_of_one():
+    assert words("names", ("sgd", "adam")) == ["sgd", "adam"]
+    with pytest.raises(ValueError, match=r"names is a list of words, such as \['sgd'\], not 'sgd'"):
+        words("names", "sgd")
+    with pytest.raises(ValueError, match=r"names\[1\] is a word, not 2"):
+        words("names", ["sgd", 2])
+    with pytest.raises(ValueError, match="names is a list of words, not None"):
+        words("names", None)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Experiments are chosen by their keys, run in processes of their own if wanted, and say the notes'
 words."""
 
+import inspect
 import os
 
 import numpy as np
@@ -55,7 +56,8 @@ def test_the_seed_changes_what_is_drawn():
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"keys": "plateau"}, r"a list of experiments, such as \['plateau'\]"),
+    ({"keys": "plateau"}, r"lab: keys is a list of words, such as \['plateau'\], not 'plateau'"),
+    ({"keys": 3}, "lab: keys is a list of words"), ({"keys": [3]}, r"lab: keys\[0\] is a word"),
     ({"keys": ["plateau"], "jobs": 0}, "lab: jobs is an integer of 1 or more, not 0"),
     ({"keys": ["plateau"], "jobs": -1}, "lab: jobs is an integer of 1 or more, not -1"),
     ({"keys": ["plateau"], "jobs": 1.5}, "lab: jobs is an integer of 1 or more, not 1.5"),
@@ -64,6 +66,24 @@ def test_the_seed_changes_what_is_drawn():
 def test_a_run_that_makes_no_sense_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         lab.run(**settings)
+
+
+SETTINGS = [
+    (key, name) for key, experiment in lab.experiments().items()
+    for name in inspect.signature(experiment.run).parameters if name != "progress"
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "name"), SETTINGS)
+@pytest.mark.parametrize("wrong", ["much", 1j, np.ones((2, 2)), {None}], ids=type)
+def test_a_setting_of_another_type_is_refused_by_its_name(key, name, wrong):
+    with pytest.raises(ValueError, match=rf"^([a-z_]+: )?{name}(\[0\])? is a"):
+        lab.experiments()[key].run(**{name: wrong})
+
+
+def test_every_experiment_can_be_set():
+    assert {key for key, _ in SETTINGS} == set(lab.experiments())
+    assert len(SETTINGS) > 40
 
 
 def test_no_experiments_find_nothing():

@@ -63,7 +63,13 @@ def test_without_an_index_the_weight_of_the_largest_gradient_is_told():
     "call, error, message",
     [
         (lambda: named("adm"), ValueError, "no optimizer 'adm' to explain; did you mean 'adam'"),
+        (lambda: named(3), ValueError, "no optimizer 3 to explain; known are "),
         (lambda: on_a_bowl("momentum", {"mu": 2.0}), ValueError, "mu is in"),
+        (lambda: on_a_bowl("sgd", steps=0), ValueError, "on_a_bowl: steps"),
+        (lambda: on_a_bowl("sgd", weight="1"), ValueError, "on_a_bowl: weight"),
+        (lambda: on_a_bowl("sgd", curvature=np.inf), ValueError, "on_a_bowl: curvature"),
+        (lambda: in_training("sgd", step=0), ValueError, "in_training: step"),
+        (lambda: in_training("sgd", seed=-1), ValueError, "in_training: seed"),
         (lambda: on_a_bowl("sgd", {"rho": 2.0}), TypeError, "unknown keyword 'rho'"),
         (lambda: in_training("sgd", parameter="layers.9.weight"), ValueError, "did you mean"),
         (lambda: in_training("sgd", index=(64, 0)), IndexError, r"shape \(64, 32\)"),

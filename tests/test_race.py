@@ -282,16 +282,19 @@ def test_a_word_means_a_contestant_or_its_whole_family_in_the_order_of_the_table
     assert [c.key for c in chosen(["Momentum"])] == momentum
     assert [c.key for c in chosen(["momentum-0.9", "SGD", "sgd"])] == ["sgd", "momentum-0.9"]
     assert [c.key for c in chosen()] == KEYS
-    with pytest.raises(ValueError, match="no optimizer 'momentu' here: there are sgd, momentum-"):
-        chosen(["momentu"])
+    with pytest.raises(ValueError, match=r"no optimizer 'Momentun' here; did you mean 'momentum'\?"):
+        chosen(["Momentun"])
+    with pytest.raises(ValueError, match=r"no optimizer 'zzz' here; known are sgd, momentum-0\.75, "):
+        chosen(["zzz"])
 
 
 @pytest.mark.parametrize(("settings", "text"), [
     ({"optimizers": ["none"]}, "no optimizer 'none'"),
+    ({"optimizers": "sgd"}, r"optimizers is a list of words, such as \['sgd'\], not 'sgd'"),
     ({"optimizers": []}, "optimizers: none are named; None means all"),
     ({"epochs": 0}, "race: epochs is an integer of 1 or more"),
     ({"batch_size": 0}, "race: batch_size is an integer of 1 or more"),
-    ({"seeds": ()}, "at least one, not"),
+    ({"seeds": ()}, "at least one, not"), ({"seeds": 5}, "race: seeds is a list of integers"),
     ({"seeds": (1, 1)}, "seeds are different integers"),
     ({"seeds": (-1,)}, "race: seeds is an integer of 0 or more, not -1"),
 ])  # fmt: skip

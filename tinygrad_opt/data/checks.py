@@ -1,5 +1,6 @@
 """What is wrong with a data set is said when it is handed over, not after an hour of training."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,51 @@ def whole(name: str, value: Any, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name} is an integer of {least} or more, not {value!r}")
     return int(value)
+
+
+def number(
+    name: str, value: Any, low: float = -math.inf, high: float = math.inf, ends: str = "()"
+) -> float:
+    """`value` as a float. ValueError, naming `name`, unless it is a number between `low` and
+    `high`; an end with a square bracket in `ends` is allowed too: "[)" is low ≤ value < high."""
+    inside = isinstance(value, (int, float, np.integer, np.floating))
+    inside = inside and not isinstance(value, bool)
+    inside = inside and (low <= value if ends[0] == "[" else low < value)
+    inside = inside and (value <= high if ends[1] == "]" else value < high)
+    if not inside:
+        span = f"{ends[0]}{low:g}, {high:g}{ends[1]}"
+        raise ValueError(f"{name} is a number in {span}, not {value!r}")
+    return float(value)
+
+
+def numbers(
+    name: str, values: Any, low: float = -math.inf, high: float = math.inf, ends: str = "()"
+) -> list[float]:
+    """The values as floats. ValueError, naming `name` and which of them, unless each is a number
+    as for `number`; and for what is no list."""
+    items = listed(name, values, "numbers")
+    return [number(f"{name}[{n}]", value, low, high, ends) for n, value in enumerate(items)]
+
+
+def words(name: str, values: Any) -> list[str]:
+    """The values as a list. ValueError, naming `name`, unless they are words: a list of them."""
+    items = listed(name, values, "words")
+    for n, value in enumerate(items):
+        if not isinstance(value, str):
+            raise ValueError(f"{name}[{n}] is a word, not {value!r}")
+    return items
+
+
+def listed(name: str, values: Any, what: str) -> list[Any]:
+    """The values as a list. ValueError, naming `name`, for anything else, as for one alone."""
+    try:
+        items = [*values]
+    except TypeError:
+        items = None
+    if items is None or isinstance(values, str):
+        such = f", such as [{values!r}]" if isinstance(values, (str, int, float)) else ""
+        raise ValueError(f"{name} is a list of {what}{such}, not {values!r}")
+    return items
 
 
 def samples(name: str, data: Any) -> Array:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
-from tinygrad_opt.data.checks import whole
+from tinygrad_opt.data.checks import whole, words
 from tinygrad_opt.lab import (
     adaptive_rates,
     batch_noise,
@@ -43,9 +43,7 @@ def chosen_experiments(keys: Iterable[str] | None = None) -> dict[str, Experimen
     ValueError, with the nearest key, for one that is not there.
     """
     known = experiments()
-    if isinstance(keys, str):
-        raise ValueError(f"keys are a list of experiments, such as [{keys!r}], not {keys!r}")
-    wanted = list(known) if keys is None else list(keys)
+    wanted = list(known) if keys is None else words("lab: keys", keys)
     for key in wanted:
         if key not in known:
             raise ValueError(f"no experiment {key!r}{nearest(key, known)}")

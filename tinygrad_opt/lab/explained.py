@@ -12,6 +12,7 @@ from tinygrad_opt import optim
 from tinygrad_opt.autograd import grad
 from tinygrad_opt.backend import host
 from tinygrad_opt.data import Batches, load_digits
+from tinygrad_opt.data.checks import number, whole
 from tinygrad_opt.lab.race import BATCH_SIZE, untrained
 from tinygrad_opt.ops.loss import cross_entropy
 from tinygrad_opt.optim.groups import nearest
@@ -30,9 +31,10 @@ def explainable() -> dict[str, type[optim.Optimizer]]:
 def named(word: str) -> type[optim.Optimizer]:
     """The optimizer called `word`, in any case. ValueError, with the nearest name, if none is."""
     known = explainable()
-    if word.lower() not in known:
-        raise ValueError(f"no optimizer {word!r} to explain{nearest(word.lower(), known)}")
-    return known[word.lower()]
+    name = str(word).lower()
+    if name not in known:
+        raise ValueError(f"no optimizer {word!r} to explain{nearest(name, known)}")
+    return known[name]
 
 
 def _made(cls: type[Any], params: Any, settings: Mapping[str, Any]) -> optim.Optimizer:
@@ -66,12 +68,16 @@ def on_a_bowl(
         word: the optimizer's name.
         settings: keywords for it; what is missing has its default, a learning rate without one 0.1.
         weight, curvature: where it starts, and how steep the bowl is; float64.
-        steps: how many.
+        steps: how many, 1 or more.
         digits: significant digits; None for all that are needed to compute it again, exactly.
 
     Raises:
-        ValueError, TypeError: an unknown name, or settings that the optimizer refuses.
+        ValueError, TypeError: an unknown name, settings that the optimizer refuses, or a number out
+            of its range.
     """
+    weight = number("on_a_bowl: weight", weight)
+    curvature = number("on_a_bowl: curvature", curvature)
+    steps = whole("on_a_bowl: steps", steps, least=1)
     optimizer = _on_weight(named(word), settings or {}, weight)
     (w,) = optimizer.groups[0]["params"]
     times = "" if curvature == 1 else f"{curvature:g} · "
@@ -102,7 +108,12 @@ def in_training(
         parameter, index: which weight; by default that of the largest gradient at the start.
         step: which step, 1 or later, in batches of 32 images.
         seed: of the first weights and of the batches.
+
+    Raises:
+        ValueError, TypeError: as for `on_a_bowl`, and a parameter that is not there.
+        IndexError: an element that the parameter does not have.
     """
+    step, seed = whole("in_training: step", step, least=1), whole("in_training: seed", seed)
     cls = named(word)
     model = untrained(seed)
     params = list(model.named_parameters())

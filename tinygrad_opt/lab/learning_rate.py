@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinygrad_opt.backend import seeded
-from tinygrad_opt.data.checks import whole
+from tinygrad_opt.data.checks import number, numbers, whole
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
 from tinygrad_opt.lab.descent import FATES, METHODS, fate, largest_stable, moves_of
@@ -105,10 +105,8 @@ def learning_rate(
     """
     steps = whole("learning_rate: steps", steps, least=2)
     seed = whole("learning_rate: seed", seed)
-    if not all(0 < rate <= 100 for rate in rates):
-        raise ValueError(f"learning_rate: rates are above 0, at most 100, not {list(rates)}")
-    if not 0 < mu <= 0.9:
-        raise ValueError(f"learning_rate: mu is above 0 and at most 0.9, not {mu!r}")
+    rates = numbers("learning_rate: rates", rates, 0, 100, "(]")
+    mu = number("learning_rate: mu", mu, 0, 0.9, "(]")
     paths = [_path(rate, steps if rate == 1 else 10) for rate in sorted({*rates, 1.0})]
     edges = [
         _edge(method, problem, make, mu if method != "gradient descent" else 0.0, seed)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.data.checks import whole
+from tinygrad_opt.data.checks import number, whole
 from tinygrad_opt.lab import descent, theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
 from tinygrad_opt.lab.descent import closure_of, fate, largest_stable, moves_of
@@ -90,14 +90,10 @@ def look_ahead(
     """
     steps = whole("look_ahead: steps", steps, least=2)
     seed = whole("look_ahead: seed", seed)
-    if not 0 < mu < 1:
-        raise ValueError(f"look_ahead: mu is between 0 and 1, not {mu!r}")
-    if not 1 <= condition < np.inf:
-        raise ValueError(f"look_ahead: condition is 1 or more, not {condition!r}")
-    largest = theory.stability_limit("Nesterov", mu) / (SMALLEST * condition)
-    if not 0 < lr < largest:
-        raise ValueError(f"look_ahead: lr is above 0 and below {largest:g}, where Nesterov "
-                         f"diverges, not {lr!r}")  # fmt: skip
+    mu = number("look_ahead: mu", mu, 0, 1)
+    condition = number("look_ahead: condition", condition, low=1, ends="[)")
+    limit = theory.stability_limit("Nesterov", mu) / (SMALLEST * condition)  # it diverges there
+    lr = number("look_ahead: lr", lr, 0, limit)
     curvatures = np.array([SMALLEST, SMALLEST * condition])
     paths = {name: descend(name, lr, mu, curvatures, START, steps)
              for name in ("Momentum", "Nesterov", "Nesterov, shifted")}  # fmt: skip

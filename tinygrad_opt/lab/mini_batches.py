@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.data import Batches, ClassBalancedBatches
-from tinygrad_opt.data.checks import whole
+from tinygrad_opt.data.checks import number, whole
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
 from tinygrad_opt.nn import Linear
@@ -130,8 +130,7 @@ def mini_batches(
             f"mini_batches: batch_size divides the {classes:,} classes and is less, not "
             f"{batch_size}: only then do several batches hold each class once"
         )
-    if not 0 < lr < math.inf:
-        raise ValueError(f"mini_batches: lr is above 0, not {lr!r}")
+    lr = number("mini_batches: lr", lr, low=0)
     window = classes // batch_size
     x, y = class_images(classes, each, seed=seed)
     balanced = ClassBalancedBatches(x, y, batch_size, window, seed)

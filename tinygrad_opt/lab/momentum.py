@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinygrad_opt.data.checks import whole
+from tinygrad_opt.data.checks import numbers, whole
 from tinygrad_opt.lab import descent, theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding, number
 from tinygrad_opt.lab.descent import closure_of
@@ -135,11 +135,13 @@ def momentum(
     Raises:
         ValueError: a number out of its range.
     """
-    seed, mus, conditions = whole("momentum: seed", seed), list(mus), list(conditions)
-    if not mus or not all(0 < mu < 1 for mu in mus) or len(set(mus)) < len(mus):
-        raise ValueError(f"momentum: mus are different momenta between 0 and 1, not {mus}")
-    if not conditions or not all(1 < condition < math.inf for condition in conditions):
-        raise ValueError(f"momentum: conditions are finite numbers above 1, not {conditions}")
+    seed = whole("momentum: seed", seed)
+    mus = numbers("momentum: mus", mus, 0, 1)
+    conditions = numbers("momentum: conditions", conditions, low=1)
+    if not mus or len(set(mus)) < len(mus):
+        raise ValueError(f"momentum: mus are different momenta, at least one, not {mus}")
+    if not conditions:
+        raise ValueError("momentum: conditions are at least one")
     memories = {mu: remember(mu, seed) for mu in mus}
     tuned = [run_tuned(name, k, seed) for name in METHODS for k in conditions]
     middle = sorted(conditions)[len(conditions) // 2]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.data.checks import whole
+from tinygrad_opt.data.checks import number, whole
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
 from tinygrad_opt.ops.elementwise import relu
@@ -137,12 +137,9 @@ def perturbation(
     seeds = whole("perturbation: seeds", seeds, least=1)
     crowd = whole("perturbation: crowd", crowd, least=100)
     seed = whole("perturbation: seed", seed)
-    if not 0 < lr < 1 / CURVATURE:
-        raise ValueError(f"perturbation: lr is above 0 and below {1 / CURVATURE:g}, not {lr!r}")
-    if not 0 < std < math.inf:
-        raise ValueError(f"perturbation: std is above 0 and finite, not {std!r}")
-    if not 0 <= decay < math.inf:
-        raise ValueError(f"perturbation: decay is 0 or more and finite, not {decay!r}")
+    lr = number("perturbation: lr", lr, 0, 1 / CURVATURE)
+    std = number("perturbation: std", std, low=0)
+    decay = number("perturbation: decay", decay, low=0, ends="[)")
 
     def noisy(own: int, std: float = std, decay: float = 0.0) -> Make:
         noise = GaussianNoise(std, decay=decay, seed=seed * 1_000_000 + own)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.data.checks import whole
+from tinygrad_opt.data.checks import number, numbers, whole
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
 from tinygrad_opt.optim import SGD, Momentum, Optimizer
@@ -79,11 +79,10 @@ def plateau(
     steps = whole("plateau: steps", steps, least=200)
     replicas = whole("plateau: replicas", replicas, least=1)
     seed = whole("plateau: seed", seed)
-    if not 0 < lr < theory.stability_limit("gradient descent") / CURVATURE:
-        raise ValueError(f"plateau: lr is above 0 and below {2 / CURVATURE:g}, not {lr!r}")
-    mus = list(mus)
-    if not mus or not all(0 < mu < 1 for mu in mus):
-        raise ValueError(f"plateau: mus are momenta between 0 and 1, at least one, not {mus}")
+    lr = number("plateau: lr", lr, 0, theory.stability_limit("gradient descent") / CURVATURE)
+    mus = numbers("plateau: mus", mus, 0, 1)
+    if not mus:
+        raise ValueError("plateau: mus are at least one momentum")
 
     def run(name: str, optimizer: str, rate: Any, mu: float, make: Callable) -> Run:
         return _run(name, optimizer, rate, mu, make, steps, replicas, seed)

@@ -21,7 +21,7 @@ import numpy as np
 
 from tinygrad_opt.backend import seeded
 from tinygrad_opt.data import Batches, load_digits
-from tinygrad_opt.data.checks import whole
+from tinygrad_opt.data.checks import listed, numbers, whole, words
 from tinygrad_opt.nn import MLP
 from tinygrad_opt.ops.loss import cross_entropy
 from tinygrad_opt.optim import (
@@ -49,6 +49,7 @@ from tinygrad_opt.optim import (
     Rprop,
     ScheduleFree,
 )
+from tinygrad_opt.optim.groups import nearest
 from tinygrad_opt.tensor import Tensor
 from tinygrad_opt.train import Bar, History, evaluate, fit
 
@@ -174,19 +175,22 @@ CONTESTANTS = {
 }  # fmt: skip
 
 
-def chosen(words: Iterable[str] | None = None) -> list[Contestant]:
+def chosen(names: Iterable[str] | None = None) -> list[Contestant]:
     """The contestants of those keys, in the order of the table; all of them for None.
 
     A word without its settings means the whole family: "momentum" all three. Case does not matter.
-    Raises ValueError for a word that means nobody, and for no word at all.
+    Raises ValueError for a word that means nobody, with the nearest that means somebody, and for no
+    word at all.
     """
-    if words is None:
+    if names is None:
         return list(CONTESTANTS.values())
     keys = set()
-    for word in words:
-        found = {key for key in CONTESTANTS if word.lower() in (key, key.partition("-")[0])}
+    families = {key: key.partition("-")[0] for key in CONTESTANTS}
+    for word in words("optimizers", names):
+        found = {key for key, family in families.items() if word.lower() in (key, family)}
         if not found:
-            raise ValueError(f"no optimizer {word!r} here: there are {', '.join(CONTESTANTS)}")
+            known = dict.fromkeys([*families, *families.values()])
+            raise ValueError(f"no optimizer {word!r} here{nearest(word.lower(), known)}")
         keys |= found
     if not keys:
         raise ValueError("optimizers: none are named; None means all")
@@ -259,7 +263,7 @@ def race(
     contestants = chosen(optimizers)
     epochs = whole("race: epochs", epochs, least=1)
     batch_size = whole("race: batch_size", batch_size, least=1)
-    seeds = [whole("race: seeds", seed) for seed in seeds]
+    seeds = [whole("race: seeds", seed) for seed in listed("race: seeds", seeds, "integers")]
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"race: seeds are different integers, at least one, not {seeds}")
     pairs = [(contestant, seed) for contestant in contestants for seed in seeds]
@@ -339,7 +343,7 @@ def tune(
     """
     (contestant,) = chosen([key])
     losses = {}
-    for lr in rates:
+    for lr in numbers("tune: rates", rates, low=0, ends="[)"):
         finals = [run(contestant, seed, lr=lr, epochs=epochs, batch_size=batch_size).train_loss
                   for seed in seeds]  # fmt: skip
         losses[lr] = math.inf if any(map(math.isnan, finals)) else statistics.fmean(finals)

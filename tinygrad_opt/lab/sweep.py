@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinygrad_opt.data.checks import whole
+from tinygrad_opt.data.checks import number, numbers, whole, words
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.claims import Claim, Experiment, Finding
 from tinygrad_opt.lab.descent import METHODS, closure_of
@@ -132,8 +132,7 @@ def sweep(
     """
     methods, seed = _checked_methods(methods), whole("sweep: seed", seed)
     steps = whole("sweep: steps", steps, least=200)
-    if not 1 <= condition < math.inf:
-        raise ValueError(f"sweep: condition is a finite number of 1 or more, not {condition!r}")
+    condition = number("sweep: condition", condition, low=1, ends="[)")
     grid = checked_grid(mus, rates)
     longest = math.ceil(MEMORIES * theory.effective_memory(grid[0][-1]) - 1e-9)
     if steps < longest:
@@ -155,7 +154,7 @@ def sweep(
 
 
 def _checked_methods(methods: Iterable[str]) -> list[str]:
-    given = list(methods)
+    given = words("sweep: methods", methods)
     for method in given:
         theory.stability_limit(method)  # knows the names
     if not given or len(set(given)) < len(given):
@@ -165,16 +164,13 @@ def _checked_methods(methods: Iterable[str]) -> list[str]:
 
 def checked_grid(mus: Sequence[float], rates: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """μ and α as arrays. ValueError unless they are in their ranges, two or more, and ascend."""
-    made = []
-    for name, given, low, high in (("mus", mus, 0.0, 1.0), ("rates", rates, 0.0, math.inf)):
-        values = np.asarray(list(given), "float64")
-        inside = ((values >= low) if name == "mus" else (values > low)) & (values < high)
-        if len(values) < 2 or not inside.all() or not (np.diff(values) > 0).all():
-            span = "in [0, 1)" if name == "mus" else "above 0 and finite"
-            raise ValueError(f"sweep: {name} are two or more numbers {span}, each larger than the "
-                             f"one before, not {list(given)}")  # fmt: skip
-        made.append(values)
-    return made[0], made[1]
+    mus = numbers("sweep: mus", mus, 0, 1, "[)")
+    rates = numbers("sweep: rates", rates, 0)
+    for name, values in (("mus", mus), ("rates", rates)):
+        if len(values) < 2 or not (np.diff(values) > 0).all():
+            raise ValueError(f"sweep: {name} are two or more numbers, each larger than the one "
+                             f"before, not {values}")  # fmt: skip
+    return np.array(mus), np.array(rates)
 
 
 # ---- the bowl ------------------------------------------------------------------------------------
