@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from tinygrad_opt.backend import Array, array_module
 from tinygrad_opt.optim.atomic import uninterrupted
 from tinygrad_opt.optim.checks import check_closure, closure_wanted
@@ -20,6 +22,7 @@ from tinygrad_opt.optim.running import coupled
 from tinygrad_opt.optim.state import load
 
 CURVATURE = 1e-10  # a pair with yᵀs below this says nothing of the curvature, and is left out
+ROUNDING = 4  # ε of the dtype: by how much of its size two losses may differ by rounding alone
 
 
 def dot(a: Array, b: Array) -> float:
@@ -170,8 +173,7 @@ class LBFGS(Optimizer):
             length = lr * min(1.0, 1.0 / float(abs(g).sum())) if first else lr
             before = f
             if self.line_search_fn:
-                here = Point(0.0, f, slope, g)
-                length, f, g = self._search(flat, value_and_gradient, d, length, here)
+                length, f, g = self._search(flat, value_and_gradient, d, length, f, slope, g)
             else:
                 self._move([flat.w + length * d])
                 flat.slots["step"] = length * d
@@ -196,15 +198,19 @@ class LBFGS(Optimizer):
             raise FloatingPointError(f"LBFGS has come to a point where the loss is {f}")
 
     def _search(self, flat: FlatVector, value_and_gradient: Callable, d: Array, length: float,
-                here: Point) -> tuple[float, float, Array]:  # fmt: skip
-        start = flat.w.copy()
+                f: float, slope: float, g: Array) -> tuple[float, float, Array]:  # fmt: skip
+        start, eps = flat.w.copy(), float(np.finfo(flat.dtype).eps)
+
+        def point(length: float, f: float, slope: float, g: Array) -> Point:
+            return Point(length, f, slope, g, rounding=ROUNDING * eps * abs(f))
 
         def at(length: float) -> Point:
             self._move([start + length * d])
             f, g = value_and_gradient()
-            return Point(length, f, dot(g, d), g)
+            return point(length, f, dot(g, d), g)
 
-        found = strong_wolfe(at, here, length, tolerance=self.tolerance_change / self._largest(d))
+        found = strong_wolfe(at, point(0.0, f, slope, g), length,
+                             tolerance=self.tolerance_change / self._largest(d))  # fmt: skip
         self._move([start + found.length * d])
         flat.slots["step"] = found.length * d
         return found.length, found.f, found.g
