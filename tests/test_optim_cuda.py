@@ -76,63 +76,43 @@ def test_every_elementwise_optimizer_is_here():
     assert all_of_them - here <= {optim.Optimizer, getattr(optim, "LBFGS", None)}
 
 
-@every
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_step_on_the_gpu_is_one_launch_waits_for_nobody_and_gives_numpys_bits(
-    make, dtype, cp, no_sync
-):
-    here, there = weights(dtype), weights(dtype, cp)
-    ours, theirs = make(here), make(there, check_finite=False)
-    for seed in range(4):
-        give_gradients(here, seed)
-        give_gradients(there, seed, cp)
-        ours.step()
-        first = isinstance(theirs, optim.ScheduleFree) and not seed
-        with no_sync(), launching(cp, 1 + first):
-            theirs.step()
-    for a, b in zip(here, there):
-        np.testing.assert_array_equal(host(b.data), a.data)
-    ours, theirs = ours.state_dict(), theirs.state_dict()
-    np.testing.assert_equal(theirs["slots"], ours["slots"])
-    assert theirs["carried"] == ours["carried"]
-
-
-@every
-def test_l2_costs_no_second_launch(make, cp, no_sync):
-    here, there = weights(), weights(xp=cp)
-    ours, theirs = make(here, l2=0.03), make(there, l2=0.03, check_finite=False)
-    for seed in range(2):
-        give_gradients(here, seed)
-        give_gradients(there, seed, cp)
-        ours.step()
-        first = isinstance(theirs, optim.ScheduleFree) and not seed
-        with no_sync(), launching(cp, 1 + first):
-            theirs.step()
-    for a, b in zip(here, there):
-        np.testing.assert_array_equal(host(b.data), a.data)
-
-
 CHAIN = [optim.ClipValue(0.5), optim.L2(0.1), optim.ClipValue(0.4)]
+WITH = {  # a dtype, and what joins the update without a launch of its own
+    "float32": ("float32", {}),
+    "float64": ("float64", {}),
+    "l2": ("float32", {"l2": 0.03}),
+    "elementwise transforms": ("float32", {"l2": 0.03, "transforms": CHAIN}),
+    "transforms and check": (
+        "float32", {"l2": 0.03, "transforms": CHAIN, "check_finite": True}),
+}  # fmt: skip
 
 
 @every
-@pytest.mark.parametrize("check", [True, False])
-def test_elementwise_transforms_cost_no_second_launch_and_no_copy(make, check, cp, no_sync):
-    here, there = weights(), weights(xp=cp)
-    ours = make(here, l2=0.03, transforms=CHAIN)
-    theirs = make(there, l2=0.03, transforms=CHAIN, check_finite=check)
-    for seed in range(2):
-        give_gradients(here, seed)
-        give_gradients(there, seed, cp)
+@pytest.mark.parametrize("dtype, settings", WITH.values(), ids=WITH)
+def test_a_step_on_the_gpu_is_one_launch_waits_for_nobody_and_gives_numpys_bits(
+    make, dtype, settings, cp, no_sync
+):
+    settings = {"check_finite": False, **settings}
+    here, there = weights(dtype), weights(dtype, cp)
+    ours, theirs = make(here, **settings), make(there, **settings)
+    for step in range(4):
+        give_gradients(here, step)
+        give_gradients(there, step, cp)
         ours.step()
-        first = isinstance(theirs, optim.ScheduleFree) and not seed
-        # The check is one launch, and makes room for its note at the first step.
-        with no_sync(), launching(cp, 1 + first + check + (check and not seed)):
+        # The check is a launch of its own, and makes room for its note at the first step, where
+        # ScheduleFree copies its weights.
+        launches = 1 + settings["check_finite"]
+        if step == 0:
+            launches += settings["check_finite"] + isinstance(theirs, optim.ScheduleFree)
+        with no_sync(), launching(cp, launches):
             theirs.step()
     theirs.raise_if_not_finite()
     for a, b in zip(here, there):
         np.testing.assert_array_equal(host(b.data), a.data)
-    assert theirs._flat[0]._scratch is None
+    assert theirs._flat[0]._scratch is None  # no copy of the gradients
+    ours, theirs = ours.state_dict(), theirs.state_dict()
+    np.testing.assert_equal(theirs["slots"], ours["slots"])
+    assert theirs["carried"] == ours["carried"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -224,24 +204,23 @@ ALL = {
     "LARS": lambda p, **kw: optim.LARS(p, lr=0.1, **kw),
     "Adafactor": lambda p, **kw: optim.Adafactor(p, **kw),
     "Muon": lambda p, **kw: optim.Muon(p, lr=0.002, **kw),
-    "LBFGS": lambda p, **kw: optim.LBFGS(p, lr=0.1, **kw),
+    "LBFGS": lambda p, **kw: optim.LBFGS(p, lr=0.1, max_iter=1, l2=0.01, **kw),
+    "LBFGS searching": lambda p, **kw: optim.LBFGS(
+        p, max_iter=1, l2=0.01, line_search_fn="strong_wolfe", **kw),
     "SAM": lambda p, **kw: optim.SAM(optim.SGD(p, lr=0.1, **kw)),
     "Lookahead": lambda p, **kw: optim.Lookahead(optim.Adam(p, **kw)),
 }  # fmt: skip
 # These see little but the signs of a gradient, and where it is nearly 0 the last bit decides.
 SIGNS = ("Lion", "Rprop")
+FULL = ("LBFGS", "LBFGS searching")  # for full batches and smooth losses
 RATES = {"RMSProp": 1e-3, "RMSProp all": 1e-3, "Adagrad": 0.01, "ScheduleFree adamw": 0.003}
 (X, Y), _ = tg.data.load_digits()
-# The stand-in has NumPy's own sums, so that a few show as much. A step of LBFGS is of twenty, which
-# divide by differences of gradients: from batch to batch, rounding grows tenfold a step.
-STEPS = {"stand-in": 12, "cuda": 200}
-LBFGS = {"float32": 2, "float64": 4}
 
 
 def digits_model(name, dtype):
     """A network for the digits on the current backend, and its optimizer."""
     tg.manual_seed(0)
-    model = tg.nn.MLP([64, 32, 10]).astype(dtype)
+    model = tg.nn.MLP([64, 10] if name in FULL else [64, 32, 10]).astype(dtype)
     ws = model.parameters()
     optimizer = ALL[name]([w for w in ws if w.ndim == 2] if name == "Muon" else ws)
     if name in RATES:
@@ -249,22 +228,41 @@ def digits_model(name, dtype):
     return model, optimizer
 
 
-def trained(name, dtype, steps, gradients=None):
+def reordered(images, arrays):
+    """The images, and the weights of an MLP or their gradients, with pixels and hidden units in
+    another order: the same function, whose sums are added up in another order."""
+    draw, found = np.random.default_rng(0), []
+    rows = pixels = draw.permutation(images.shape[1])
+    for n in range(0, len(arrays), 2):
+        weight, bias = arrays[n : n + 2]
+        last = n + 2 == len(arrays)
+        columns = np.arange(len(bias)) if last else draw.permutation(len(bias))
+        found += [weight[rows][:, columns], bias[columns]]
+        rows = columns
+    return images[:, pixels], found
+
+
+def trained(name, dtype, steps, gradients=None, reorder=lambda *same: same):
     """The losses of `steps` steps on the current backend; `gradients` lists those of each step, and
     is filled where it is empty."""
     model, optimizer = digits_model(name, dtype)
-    batches, losses = tg.data.Batches(X.astype(dtype), Y, 64), []
-    recorded = gradients.copy() if gradients else None
+    ws = model.parameters()
+    images, starts = reorder(X.astype(dtype), [w.numpy() for w in ws])
+    for w, start in zip(ws, starts):
+        w.data = backends.asarray(start)
+    whole = {"batch_size": len(X), "shuffle": False}
+    batches = tg.data.Batches(images, Y, **(whole if name in FULL else {"batch_size": 64}))
+    recorded, losses = gradients.copy() if gradients else None, []
 
     def closure(x, y):
         optimizer.zero_grad()
         loss = tg.cross_entropy(model(x), y)
         loss.backward()
         if recorded:
-            for w, g in zip(model.parameters(), recorded[len(losses)]):
+            for w, g in zip(ws, reorder(images, recorded[len(losses)])[1]):
                 w.grad = backends.asarray(g)
         elif gradients is not None:
-            gradients.append([host(w.grad) for w in model.parameters()])
+            gradients.append([host(w.grad) for w in ws])
         return loss
 
     endless = itertools.chain.from_iterable(itertools.repeat(batches))
@@ -275,18 +273,25 @@ def trained(name, dtype, steps, gradients=None):
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-4), ("float64", 1e-10)])
 @pytest.mark.parametrize("name", ALL)
-def test_the_losses_on_digits_are_those_of_numpy(name, dtype, bound, cp):
-    steps = STEPS["stand-in" if cp is strict_cupy.cupy else "cuda"]
-    steps = LBFGS[dtype] if name == "LBFGS" else steps
+def test_the_losses_of_200_steps_on_digits_are_those_of_numpy(name, dtype, bound, cp):
+    """Whatever the order of the sums, which on the stand-in is NumPy's: hence `reordered`.
+
+    L-BFGS trains on what it is made for, the whole of the digits and a convex loss with l2; there
+    the losses differed by 3e-6 in float32, 2e-14 in float64. On the batches of the others no two
+    implementations can agree: NumPy and NumPy reordered, with lr=0.1 and 20 iterations a step, were
+    8e-4 apart after 13 iterations in float32 (a hidden unit had switched at one image, and its
+    gradient jumped; every pair was kept on either side, every inner product right to 2e-7), and in
+    float64 as far after 11 steps.
+    """
     gradients = [] if name in SIGNS else None
-    expected = trained(name, dtype, steps, gradients)
+    expected = trained(name, dtype, 200, gradients)
     with tg.use("cupy"):
-        found = trained(name, dtype, steps, gradients)
+        found = trained(name, dtype, 200, gradients, reordered)
     np.testing.assert_allclose(found, expected, rtol=bound)
     assert expected[-1] < expected[0]
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "LBFGS"])  # it reads its losses
+@pytest.mark.parametrize("name", [name for name in ALL if name not in FULL])  # they read losses
 def test_a_training_step_waits_for_nobody(name, cp, no_sync):
     """The whole of it: the batch with its labels, all kinds of layers, the check of gradients."""
     with tg.use("cupy"):
