@@ -11,7 +11,8 @@ import torch
 
 import tinygrad_opt as tg
 from tinygrad_opt import testing
-from tinygrad_opt.ops.shape import raw_array, scatter
+from tinygrad_opt.arguments import raw_array
+from tinygrad_opt.ops.shape import scatter
 from tinygrad_opt.testing import KinkError, gradcheck, match_torch
 
 RNG = np.random.default_rng(20)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt import anomaly, backend
+from tinygrad_opt import anomaly, backend, refusals
 from tinygrad_opt.backend import Array, array_module
 from tinygrad_opt.tensor import Tensor, make_node, next_index
 
@@ -51,9 +51,7 @@ class _mode_set(contextlib.ContextDecorator):
 
     def __call__(self, f):
         if inspect.isgeneratorfunction(f) or inspect.iscoroutinefunction(f):
-            raise TypeError(
-                f"{type(self).__name__}: in a generator or coroutine, write the `with` inside it"
-            )
+            raise refusals.mode_of_generator(self)
         return super().__call__(f)
 
     def _recreate_cm(self):  # each call of a decorated function, in whatever thread, has its own
@@ -99,19 +97,13 @@ def primitive(forward: Callable) -> Any:
 
     def lifted(*args, **kwargs):
         if kwargs:
-            for name, a in kwargs.items():
-                if type(a) is Tensor:  # given by keyword, it is an input like any other
-                    args, kwargs = _positional(forward, args, kwargs)
-                    return op(*args, **kwargs)
-                if isinstance(a, np.generic):
-                    kwargs[name] = a.item()
+            args, kwargs = _by_keyword(forward, args, kwargs)
         for a in args:
             if type(a) is Tensor:
                 break
         else:
             return forward(*args, **kwargs)
-        needs_grad = constants = False
-        values = []
+        needs_grad, values = False, []
         try:
             for a in args:
                 kind = type(a)
@@ -120,20 +112,17 @@ def primitive(forward: Callable) -> Any:
                         needs_grad = True
                     a = a._data
                 elif kind not in _PLAIN:
-                    given, a = a, _constant(a, args)
-                    constants = constants or a is not given
+                    a = _constant(a, args)
                 values.append(a)
             y = forward(*values, **kwargs)
         except Exception as error:
-            raise anomaly.retold(error, op.__name__, values) from error
+            raise refusals.retold(error, op.__name__, values) from error
         if type(y) is not np.ndarray:
             y = _result(op, y)
         if needs_grad and op.vjps is not None and y.dtype.kind == "f" and _mode.recording:
             if len(args) > len(op.vjps):
                 _check_rest(op, args)
-            if constants:
-                args = tuple(a if type(a) is Tensor else v for a, v in zip(args, values))
-            t = make_node(y, True, op, args, kwargs)
+            t = make_node(y, True, op, args, values, kwargs)
         else:
             t = make_node(y)
         if _mode.anomaly:
@@ -190,10 +179,8 @@ def _constant(a: Any, args: tuple) -> Any:
     if isinstance(a, list):
         home = next(t for t in args if type(t) is Tensor)
         return backend.to(backend.from_python(a), backend.name_of(home._data))
-    kind = "c" if isinstance(a, complex) else getattr(a, "dtype", np.dtype(bool)).kind
-    if kind not in "fiub":
-        raise TypeError("complex numbers are not supported" if kind == "c" else
-                        f"arrays hold real numbers, not {a.dtype}")  # fmt: skip
+    if why := refusals.not_real(a):
+        raise why
     return a.item() if isinstance(a, (np.ndarray, np.generic)) and not a.ndim else a
 
 
@@ -203,21 +190,24 @@ def _result(op: Any, y: Any) -> Array:
         return np.asarray(y)
     if backend.is_array(y):
         return y
-    raise TypeError(f"{op.__name__} gave a {type(y).__name__}: an op gives one array")
+    raise refusals.no_array(op, y)
 
 
-def _positional(forward: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    bound = inspect.signature(forward).bind(*args, **kwargs)
-    bound.apply_defaults()
-    if any(type(a) is Tensor for a in bound.kwargs.values()):
-        raise TypeError(f"{forward.__name__}: a tensor cannot be given to a keyword-only argument")
-    return bound.args, bound.kwargs
+def _by_keyword(forward: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Tensors given by keyword are inputs like any other, and stand among `args`."""
+    if any(type(a) is Tensor for a in kwargs.values()):
+        bound = inspect.signature(forward).bind(*args, **kwargs)
+        bound.apply_defaults()
+        args, kwargs = bound.args, bound.kwargs
+        if any(type(a) is Tensor for a in kwargs.values()):
+            raise refusals.keyword_only(forward)
+    return args, {k: a.item() if isinstance(a, np.generic) else a for k, a in kwargs.items()}
 
 
 def _check_rest(op: Any, args: tuple) -> None:
     for n, a in enumerate(args[len(op.vjps) :], start=len(op.vjps)):
         if type(a) is Tensor and a._requires_grad:
-            raise anomaly.no_derivative(op, n)
+            raise refusals.no_derivative(op, n)
 
 
 # ---- the walk ------------------------------------------------------------------------------------
@@ -236,39 +226,49 @@ def _broadcast_axes(wide: tuple, narrow: tuple) -> tuple:
     return (*range(lead), *stretched)
 
 
-def graph_of(root: Tensor) -> list[Tensor]:
-    """Every tensor below `root` that needs a gradient, newest first; checked to be walkable.
+_AGE = operator.attrgetter("index")
+
+
+def graph_of(root: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """The results below `root` (itself among them) that need a gradient, newest first, and the
+    leaves; checked to be walkable.
 
     Raises RuntimeError where the graph was released by an earlier `backward()`, or where the data
     of an input or result was edited after the op that used it.
     """
-    seen, stack = {root}, [root] if root.op is not None else []
+    seen, nodes, leaves, stack = {root}, [], [], [root]
     while stack:
         t = stack.pop()
+        if t.op is None:
+            leaves.append(t)
+            continue
+        nodes.append(t)
         if t.inputs is None:
-            raise anomaly.released(t)
-        if t.written > t.index:
-            raise anomaly.edited(t, "the result")
+            raise refusals.released(t)
+        index = t.index
+        if t.written > index:
+            raise refusals.edited(t, "the result")
         if t.origin is not None:
             anomaly.check_saved(t)
         for x in t.inputs:
             if type(x) is Tensor:
-                if x.written > t.index:
-                    raise anomaly.edited(t, "an input")
+                if x.written > index:
+                    raise refusals.edited(t, "an input")
                 if x._requires_grad and x not in seen:
                     seen.add(x)
-                    if x.op is not None:
-                        stack.append(x)
-    return sorted(seen, key=operator.attrgetter("index"), reverse=True)
+                    stack.append(x)
+    nodes.sort(key=_AGE, reverse=True)
+    return nodes, leaves
 
 
 def walk(
-    order: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool = False,
+    root: Tensor, nodes: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool = False,
     written: set[Tensor] | None = None,
 ) -> dict:  # fmt: skip
-    """Carry `cotangent` of order[0] down the graph; the cotangents of leaves and of `keep` come
-    back. Given a set `written`, that of a leaf whose gradient is cleared may stand in that very
-    gradient: such leaves are put into the set, and are not cleared any more.
+    """Carry the `cotangent` of `root` down the graph, whose results are `nodes`, newest first; the
+    cotangents of leaves and of `keep` come back. Given a set `written`, that of a leaf whose
+    gradient is cleared may stand in that very gradient: such leaves are put into the set, and are
+    not cleared any more.
 
     Newest first, because a tensor's cotangent is complete only when all its consumers were visited:
 
@@ -281,37 +281,37 @@ def walk(
     Cotangents live in a dict that the walk pops, not on the tensors: it can be repeated, and
     nothing is left on inner nodes. Sums are formed out of place, for two tensors may share one.
     """
-    cotangents = {order[0]: cotangent}
-    for t in order:
-        if t.op is None:
-            continue
+    cotangents = {root: cotangent}
+    for t in nodes:
         g = cotangents[t] if t in keep else cotangents.pop(t)
+        y, args, kwargs = t._data, t.values, t.kwargs
         if create_graph:
-            y, args = t, t.inputs
-        else:
-            y, args = t._data, [a._data if type(a) is Tensor else a for a in t.inputs]
+            y, args = t, [x if type(x) is Tensor else a for x, a in zip(t.inputs, args)]
         for x, vjp in zip(t.inputs, t.op.vjps):
-            if type(x) is Tensor and x._requires_grad:
-                if vjp is None:
-                    raise anomaly.no_derivative(t.op, anomaly.place(t, vjp))
-                data, gx, kwargs = x._data, None, t.kwargs
-                large = data.size >= WORTH_WRITING
-                if large and written is not None and x.cleared and hasattr(vjp, "writes"):
+            if type(x) is not Tensor or not x._requires_grad:
+                continue
+            data, gx = x._data, None
+            try:
+                if x.cleared and written is not None and _writes_to(data, vjp):
                     x.cleared = False  # who reads it from here on must not write zeros over it
                     written.add(x)
-                    kwargs = {**kwargs, "out": x._grad}
-                try:
+                    gx = vjp(g, y, *args, out=x._grad, **kwargs)
+                else:
                     gx = vjp(g, y, *args, **kwargs)
-                    if gx.shape != data.shape:
-                        gx = unbroadcast(gx, data.shape)
-                    if gx.dtype is not data.dtype and gx.dtype != data.dtype:  # promoted by the op
-                        gx = gx.astype(data.dtype)
-                except Exception as error:
-                    raise anomaly.failed(t, vjp, x, gx, error) from error
-                if t.origin is not None:
-                    anomaly.check_cotangent(t, vjp, gx)
-                cotangents[x] = cotangents[x] + gx if x in cotangents else gx
+                if gx.shape != data.shape:
+                    gx = unbroadcast(gx, data.shape)
+                if gx.dtype is not data.dtype and gx.dtype != data.dtype:  # promoted by the op
+                    gx = gx.astype(data.dtype)
+            except Exception as error:
+                raise refusals.failed(t, vjp, x, gx, error) from error
+            if t.origin is not None:
+                anomaly.check_cotangent(t, vjp, gx)
+            cotangents[x] = cotangents[x] + gx if x in cotangents else gx
     return cotangents
+
+
+def _writes_to(data: Array, vjp: Callable) -> bool:
+    return data.size >= WORTH_WRITING and hasattr(vjp, "writes")
 
 
 def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) -> None:
@@ -327,31 +327,28 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
         RuntimeError: nothing below requires a gradient; no cotangent for a non-scalar; the graph
             was released, or its data edited. No `.grad` has changed then.
     """
-    order, g = _prepare(self, cotangent)
-    leaves = [t for t in order if t.op is None]
+    nodes, leaves, g = _prepare(self, cotangent)
     written: set[Tensor] = set()
     try:
-        cotangents = walk(order, g, written=written)
+        cotangents = walk(self, nodes, g, written=written)
         # What can run out of memory comes first: then either all gradients change or none.
-        fresh = [array_module(t._data).array(cotangents[t]) if t._grad is None else None
-                 for t in leaves]  # fmt: skip
+        fresh = {t: array_module(t._data).array(cotangents[t]) for t in leaves if t._grad is None}
     except BaseException:
         for t in written:
             t.cleared = True  # 0 again, as before, for whoever looks
         raise
     now = next_index()
-    for t, first in zip(leaves, fresh):
-        if first is not None:
-            t._grad = first
+    for t in leaves:
+        if t in fresh:
+            t._grad = fresh[t]
         elif not (t.cleared or t in written):
             t._grad += cotangents[t]
         elif cotangents[t] is not t._grad:
             t._grad[...] = cotangents[t]
         t.graded, t.cleared = now, False
     if not retain_graph:
-        for t in order:
-            if t.op is not None:
-                t.inputs = t.origin = None
+        for t in nodes:
+            t.inputs = t.values = t.origin = None
 
 
 Tensor.backward = backward  # type: ignore[method-assign]
@@ -374,10 +371,10 @@ def grad(y: Tensor, xs: Any, cotangent: Any = None, create_graph: bool = False) 
     for x in targets:
         if not x.requires_grad:
             raise RuntimeError(f"grad: {x!r} does not require a gradient: set requires_grad=True")
-    order, g = _prepare(y, cotangent, create_graph)
+    nodes, _, g = _prepare(y, cotangent, create_graph)
     before, _mode.recording = _mode.recording, create_graph or _mode.recording
     try:
-        return _grads(walk(order, g, set(targets), create_graph), xs, targets, create_graph)
+        return _grads(walk(y, nodes, g, set(targets), create_graph), xs, targets, create_graph)
     finally:
         _mode.recording = before
 
@@ -417,27 +414,21 @@ def hvp(f: Callable, xs: Sequence, vs: Sequence) -> list[Array]:
     return grad(slope, inputs)
 
 
-def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[list[Tensor], Any]:
-    """The checked order of the walk from `y`, and the cotangent to start it with."""
+def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[list, list, Any]:
+    """The checked nodes and leaves below `y`, and the cotangent to start the walk with."""
     if type(y) is not Tensor:
-        raise TypeError(f"only a Tensor has a graph to walk, not a {type(y).__name__}")
+        raise refusals.not_a_tensor(y)
     if not y._requires_grad:
-        raise RuntimeError(
-            f"nothing below this tensor requires a gradient ({y!r}): give a leaf "
-            "requires_grad=True, and compute the result outside no_grad() and without detach()"
-        )
+        raise refusals.nothing_below(y)
     if cotangent is None:
         if y.size != 1:
-            raise RuntimeError(
-                f"backward from shape {y.shape} needs a cotangent of that shape: reduce to a "
-                "scalar first, with .mean() or .sum(), or pass cotangent="
-            )
+            raise refusals.no_cotangent(y.shape)
         g = array_module(y._data).ones(y.shape, y.dtype)
     else:
         g = _cotangent_of(y, cotangent)
-    if not create_graph:
-        return graph_of(y), g
-    return graph_of(y), cotangent if isinstance(cotangent, Tensor) else make_node(g + 0)
+    if create_graph:
+        g = cotangent if isinstance(cotangent, Tensor) else make_node(g + 0)
+    return *graph_of(y), g
 
 
 def _cotangent_of(y: Tensor, cotangent: Any) -> Array:
@@ -446,7 +437,7 @@ def _cotangent_of(y: Tensor, cotangent: Any) -> Array:
     if not backend.is_array(g):
         g = backend.to(np.asarray(g), backend.name_of(y._data))
     if g.shape != y.shape:
-        raise ValueError(f"a cotangent of shape {g.shape} for a result of shape {y.shape}")
+        raise refusals.misfit_cotangent(g.shape, y.shape)
     if g.dtype != y.dtype and g.dtype.kind in "fiu":
         g = g.astype(y.dtype)
     return y._like(g, "cotangent")

@@ -227,15 +227,6 @@ def where(condition: Array, a: Any, b: Any) -> Array:
     return chosen.view(a.dtype)
 
 
-def aligned_zeros(size: int, dtype: np.dtype, xp: Any) -> Array:
-    """Zeros that begin on 256 bytes, for wide loads: NumPy's begin on any 16."""
-    if xp is not np:
-        return xp.zeros(size, dtype)
-    room = np.zeros(size * dtype.itemsize + 255, np.uint8)
-    start = -room.ctypes.data % 256
-    return room[start : start + size * dtype.itemsize].view(dtype)
-
-
 def erf(x: Array) -> Array:
     """The error function, elementwise, in the dtype of `x`: CuPy's or SciPy's where installed,
     else the C library's through `math.erf`, one element at a time."""

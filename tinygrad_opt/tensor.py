@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_opt import backend
+from tinygrad_opt import backend, refusals
 from tinygrad_opt.backend import Array, array_module
+from tinygrad_opt.display import shown
 
 next_index = itertools.count(1).__next__  # one clock for the creation and the editing of tensors
-
-SMALL = 20  # up to this many values, repr shows them all
 
 
 class Tensor:
@@ -34,7 +33,8 @@ class Tensor:
         grad: None, or an array of the same shape and dtype: the sum of all that `backward()`
         brought.
         requires_grad: whether gradients are wanted here (of a leaf) or flow through (of a result).
-        op, inputs, kwargs: how it was made; op is None for a leaf.
+        op, inputs, values, kwargs: how it was made, and the arrays that the op saw; op is None for
+            a leaf.
         index: when it was made. Inputs are older than results, so that newest first is an order in
             which the walk can go backward.
         written: when `.data` was last assigned, on the same clock (0: never).
@@ -51,31 +51,30 @@ class Tensor:
 
     op: Any
     inputs: Any
+    values: Any
     kwargs: dict
     origin: Any
     owned: Any
 
-    __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "kwargs", "index", "written",
-                 "graded", "cleared", "origin", "owned")  # fmt: skip
+    __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "values", "kwargs", "index",
+                 "written", "graded", "cleared", "origin", "owned")  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
         if isinstance(data, Tensor):
-            raise TypeError(
-                "Tensor(tensor) would cut the graph unseen: use tensor.detach() or tensor.astype()"
-            )
+            raise refusals.tensor_of_tensor()
         if not isinstance(requires_grad, (bool, np.bool_)):
-            raise TypeError(f"requires_grad is True or False, not {requires_grad!r}")
+            raise refusals.not_a_flag(requires_grad)
         self._data = backend.asarray(data, dtype)
         if requires_grad:
             check_differentiable(self._data)
         self._grad: Array = None
         self._requires_grad = bool(requires_grad)
-        self.op, self.inputs, self.kwargs = None, (), {}
+        self.op, self.inputs, self.values, self.kwargs = None, (), (), {}
         self.index, self.written, self.graded = next_index(), 0, 0
         self.cleared, self.origin, self.owned = False, None, None
 
     def __init_subclass__(cls):
-        raise TypeError("Tensor cannot be subclassed: write functions on tensors, or an nn.Module")
+        raise refusals.subclass()
 
     # ---- the array and its gradient --------------------------------------------------------------
 
@@ -124,17 +123,11 @@ class Tensor:
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         if self.op is not None:
-            raise RuntimeError(
-                f"requires_grad of a result (of {self.op.__name__}) follows from its inputs: use "
-                "detach() to stop the gradient here"
-            )
+            raise refusals.flag_of_result(self.op)
         if value:
             check_differentiable(self._data)
         elif self.in_use:
-            raise RuntimeError(
-                "an optimizer holds this tensor and would go on moving it: freeze first, and make "
-                "the optimizer from what is left"
-            )
+            raise refusals.frozen_too_late()
         self._requires_grad = bool(value)
 
     @property
@@ -153,21 +146,8 @@ class Tensor:
             except (TypeError, ValueError) as error:
                 raise type(error)(f".{what} = {value!r}: {error}") from error
             value = backend.to(value, backend.name_of(mine))
-        if array_module(value) is not array_module(mine):
-            raise TypeError(
-                f".{what} of a {backend.name_of(mine)} tensor cannot be a {backend.name_of(value)} "
-                f'array: move one of them with .to("{backend.name_of(mine)}")'
-            )
-        if value.dtype != mine.dtype:
-            raise TypeError(
-                f".{what} is {mine.dtype} and would be assigned {value.dtype}: say so with "
-                f".astype('{mine.dtype}'), or keep to Python numbers (np.float64 scalars promote)"
-            )
-        if value.shape != mine.shape:
-            raise ValueError(
-                f".{what} has shape {mine.shape} and would be assigned {value.shape}; "
-                "a tensor of another shape is a new Tensor"
-            )
+        if why := refusals.unlike(mine, value, what):
+            raise why
         return value
 
     # ---- as NumPy has them -----------------------------------------------------------------------
@@ -185,7 +165,7 @@ class Tensor:
     def item(self) -> float | int | bool:
         """The single element as a Python number. ValueError if there is not exactly one."""
         if self._data.size != 1:
-            raise ValueError(f"item() wants a single element, this tensor has shape {self.shape}")
+            raise refusals.not_single("item()", self.shape)
         return self._data.item()
 
     def tolist(self) -> Any:
@@ -198,12 +178,12 @@ class Tensor:
 
     def __len__(self) -> int:
         if not self._data.ndim:
-            raise TypeError("len() of a 0-d tensor")
+            raise refusals.no_axes("len() of")
         return self._data.shape[0]
 
     def __iter__(self):
         if not self._data.ndim:
-            raise TypeError("iteration over a 0-d tensor")
+            raise refusals.no_axes("iteration over")
         return (self[i] for i in range(len(self)))
 
     def __float__(self) -> float:
@@ -214,9 +194,7 @@ class Tensor:
 
     def __bool__(self) -> bool:
         if self._data.size != 1:
-            raise ValueError(
-                f"the truth of a tensor of shape {self.shape} is ambiguous: reduce it first"
-            )
+            raise refusals.ambiguous(self.shape)
         return bool(self._data)
 
     def __format__(self, spec: str) -> str:
@@ -226,17 +204,14 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if array_module(self._data) is not np:
-            raise TypeError("a CuPy tensor is not copied to the host by itself: use .numpy()")
+            raise refusals.hidden_copy()
         if self.requires_grad:
-            raise TypeError(
-                "a tensor that requires a gradient does not turn into an array by itself: that "
-                "would cut the graph unseen. Use .numpy(), or tg.stack for a list of tensors"
-            )
+            raise refusals.cut_graph()
         return np.array(self._data, dtype=dtype) if copy else np.asarray(self._data, dtype=dtype)
 
     def __dlpack__(self, **options: Any):
         if self.requires_grad:
-            raise BufferError("DLPack would cut the graph unseen: export tensor.detach()")
+            raise refusals.cut_by_dlpack()
         return self._data.__dlpack__(**options)
 
     def __dlpack_device__(self):
@@ -244,37 +219,12 @@ class Tensor:
 
     def __reduce__(self):
         if self.op is not None:
-            raise TypeError(
-                f"only leaves can be copied or pickled, and this is a result of "
-                f"{self.op.__name__}: detach() it first"
-            )
+            raise refusals.not_a_leaf(self.op)
         xp = array_module(self._data)
         grad = None if self._grad is None else xp.array(self.grad)
         return _leaf, (xp.array(self._data), self.requires_grad, grad)
 
-    def __repr__(self) -> str:
-        x = self._data
-        if x.size <= SMALL:
-            shown = np.array2string(backend.host(x), separator=", ", prefix="Tensor(")
-            facts = [shown] if x.size else [f"[], shape={x.shape}"]
-        else:
-            facts = [f"shape={x.shape}"]
-        if x.dtype != backend.DEFAULT_FLOAT or x.size > SMALL:
-            facts.append(f"dtype={x.dtype}")
-        if x.size > SMALL and x.dtype.kind == "f":
-            values = backend.host(x).astype("float64")
-            with np.errstate(all="ignore"):
-                mean, std, low, high = values.mean(), values.std(), values.min(), values.max()
-            facts.append(f"mean={mean:.4g}, std={std:.4g}, range=[{low:.4g}, {high:.4g}]")
-        elif x.size > SMALL:
-            facts.append(f"range=[{x.min().item()}, {x.max().item()}]")
-        if backend.name_of(x) != "numpy":
-            facts.append(f"backend={backend.name_of(x)}")
-        if self.op is not None:
-            facts.append(f"op={self.op.__name__}")
-        elif self.requires_grad:
-            facts.append("requires_grad=True")
-        return f"Tensor({', '.join(facts)})"
+    __repr__ = shown
 
     if TYPE_CHECKING:  # what autograd.py and ops/ attach: here for readers and type checkers alone
         T: "Tensor"
@@ -293,11 +243,11 @@ class Tensor:
 
 
 def make_node(data: Array, requires_grad: bool = False, op: Any = None, inputs: tuple = (),
-              kwargs: Any = None) -> Tensor:  # fmt: skip
+              values: Any = (), kwargs: Any = None) -> Tensor:  # fmt: skip
     """The bare constructor behind every op: no checks, no conversion."""
     t = Tensor.__new__(Tensor)
     t._data, t._grad, t._requires_grad = data, None, requires_grad
-    t.op, t.inputs, t.kwargs = op, inputs, kwargs
+    t.op, t.inputs, t.values, t.kwargs = op, inputs, values, kwargs
     t.index, t.written, t.graded, t.cleared = next_index(), 0, 0, False
     t.origin = t.owned = None
     return t
@@ -312,7 +262,4 @@ def _leaf(data: Array, requires_grad: bool, grad: Array | None) -> Tensor:
 def check_differentiable(x: Array) -> None:
     """TypeError unless `x` has a floating-point dtype: there is no gradient on the integers."""
     if x.dtype.kind != "f":
-        raise TypeError(
-            f"{x.dtype} data cannot require a gradient: write 1.0 instead of 1, or give "
-            "dtype='float32'"
-        )
+        raise refusals.not_differentiable(x.dtype)

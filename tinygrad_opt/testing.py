@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import backend
+from tinygrad_opt.arguments import raw_array
 from tinygrad_opt.autograd import grad
 from tinygrad_opt.backend import array_module
-from tinygrad_opt.ops.shape import concatenate, raw_array, reshape
+from tinygrad_opt.ops.shape import concatenate, reshape
 from tinygrad_opt.tensor import Tensor
 
 EPS = float(np.finfo(np.float64).eps)

@@ -356,9 +356,17 @@ def term(subscripts: str, n: int) -> str:
 # ---- losses and what networks are made of --------------------------------------------------------
 
 plant("cross_entropy", 0, "not divided",
-      lambda g, y, p, labels: right("cross_entropy")(g, y, p, labels) * len(labels))
-plant("cross_entropy", 0, "sign", lambda g, y, p, labels: -right("cross_entropy")(g, y, p, labels))
-plant("log_softmax in cross_entropy", 0, "sum dropped", lambda g, y, x, axis=-1: g)
+      lambda g, y, x, labels, p: right("cross_entropy")(g, y, x, labels, p) * len(labels))
+plant("cross_entropy", 0, "sign",
+      lambda g, y, x, labels, p: -right("cross_entropy")(g, y, x, labels, p))
+plant("cross_entropy", 0, "the label's part alone",
+      lambda g, y, x, labels, p: (x * 0 - (labels[:, None] == np.arange(x.shape[1])))
+      * (g / len(labels)))
+plant("cross_entropy", 0, "detached",
+      lambda g, y, x, labels, p: right("cross_entropy")(g, y, raw(x), labels, p))
+plant("cross_entropy", 0, "detached by the log-softmax handed in",
+      lambda g, y, x, labels, p: (np.exp(p) - (labels[:, None] == np.arange(x.shape[1])))
+      * (g / len(labels)))
 plant("bce_with_logits", 0, "target dropped", lambda g, y, x, t: tg.sigmoid(x) * (g / x.size))
 plant("bce_with_logits", 0, "cotangent ignored",
       lambda g, y, x, t: (tg.sigmoid(x) - t) / x.size + 0 * g)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt import backend
+from tinygrad_opt import backend, refusals
+from tinygrad_opt.arguments import raw_array
 from tinygrad_opt.autograd import is_recording
 from tinygrad_opt.ops import elementwise as e
 from tinygrad_opt.ops import linalg, loss
@@ -59,11 +60,7 @@ def _in_place(op: Callable, symbol: str) -> Callable:
     def operator(self, other):
         if is_recording():
             if self.requires_grad and self.op is None:
-                raise RuntimeError(
-                    f"w {symbol} ... on a leaf that requires a gradient would be lost to "
-                    "the graph. An update by hand is written\n"
-                    f"    with tg.no_grad():\n        w {symbol} ..."
-                )
+                raise refusals.update_by_hand(symbol)
             if self.requires_grad or getattr(other, "requires_grad", False):
                 return op(self, other)
         self.data = op(self.detach(), other)._data
@@ -78,7 +75,7 @@ def _of_bools(op: Callable, symbol: str) -> Callable:
     def operator(*operands):
         for a in operands:
             if getattr(a, "dtype", np.dtype(type(a))).kind != "b":
-                raise TypeError(f"{symbol} combines tensors of bools; for others: tg.{op.__name__}")
+                raise refusals.only_for_bools(symbol, op)
         return op(*operands)
 
     return operator
@@ -91,8 +88,8 @@ _and, _or, _not = (_of_bools(op, symbol) for op, symbol in
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
     """x[key] = value, where nothing is recorded."""
     if is_recording() and (self.requires_grad or getattr(value, "requires_grad", False)):
-        raise RuntimeError("x[key] = ... is not recorded: use tg.where, or edit under tg.no_grad()")
-    self._data[s.raw_array(key)] = s.raw_array(value)
+        raise refusals.unrecorded_edit()
+    self._data[raw_array(key)] = raw_array(value)
     self.written = next_index()
 
 
@@ -130,20 +127,14 @@ _NUMPY |= {"absolute": e.abs, "amax": r.max, "amin": r.min, "bitwise_and": _and,
 def _array_ufunc(self, ufunc, method, *args, **kwargs):
     """np.exp(tensor), and `array * tensor`, which NumPy turns into np.multiply(array, tensor)."""
     if ufunc.__name__ not in _NUMPY or method != "__call__" or kwargs:
-        raise TypeError(
-            f"np.{ufunc.__name__} with {method} and {sorted(kwargs)} is not an op of tensors: use "
-            "tensor.numpy() where no gradient is wanted"
-        )
+        raise refusals.not_an_op(ufunc.__name__, f" with {method} and {sorted(kwargs)}")
     return _NUMPY[ufunc.__name__](*args)
 
 
 def _array_function(self, function, types, args, kwargs):
     """np.sum(tensor), np.where(mask, tensor, 0): the op of the same name."""
     if function.__name__ not in _NUMPY:
-        raise TypeError(
-            f"np.{function.__name__} is not an op of tensors: use tensor.numpy() where no gradient "
-            "is wanted"
-        )
+        raise refusals.not_an_op(function.__name__)
     return _NUMPY[function.__name__](*args, **kwargs)
 
 

@@ -9,9 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from tinygrad_opt import backend
+from tinygrad_opt import arguments, backend
 from tinygrad_opt.autograd import nondifferentiable, primitive
 from tinygrad_opt.backend import array_module
 
@@ -249,7 +247,7 @@ minimum.defvjp(lambda g, y, a, b: where(a == b, g / 2, where(a > b, 0, g)),
                lambda g, y, a, b: where(a == b, g / 2, where(b > a, 0, g)))  # fmt: skip
 
 
-_BOOL, _NUMBERS = np.dtype(bool), (bool, int, float)
+_NUMBERS = (bool, int, float)
 
 
 @primitive
@@ -260,10 +258,7 @@ def where(condition, a, b):
     where the unused branch has an infinite slope (0 · inf). The cure is to choose the input as
     well: `where(x > 0, sqrt(where(x > 0, x, 1)), 0)`.
     """
-    kind = getattr(condition, "dtype", type(condition))
-    if kind is not _BOOL and kind is not bool and kind != _BOOL:
-        kind = kind.__name__ if isinstance(kind, type) else kind
-        raise TypeError(f"where: the condition is made of bools, not of {kind}; write x > 0")
+    arguments.check_bools(condition)
     if type(a) in _NUMBERS and type(b) in _NUMBERS:
         a = array_module(condition).asarray(a, dtype=backend.DEFAULT_FLOAT)
     return backend.where(condition, a, b)
@@ -296,11 +291,7 @@ def clip(x, low=None, high=None):
 
     The bounds are constants: numbers or arrays.
     """
-    if low is None and high is None:
-        raise ValueError("clip: give a low bound, a high bound or both")
-    on_host = all(isinstance(v, (int, float, list, np.ndarray, np.generic)) for v in (low, high))
-    if on_host and not np.all(np.less_equal(low, high)):
-        raise ValueError(f"clip: the low bound {low} is not below the high bound {high}")
+    arguments.check_bounds(low, high)
     return _clip(x, low, high)
 
 

@@ -3,9 +3,9 @@
 import math
 import string
 
+from tinygrad_opt.arguments import operand, raw_array
 from tinygrad_opt.autograd import primitive, writes
 from tinygrad_opt.backend import array_module
-from tinygrad_opt.ops.shape import operand, raw_array
 
 
 @primitive

@@ -3,36 +3,29 @@
 Losses never broadcast: (N, 1) against (N,) is an error, not an N × N table of differences.
 """
 
-import numpy as np
-
-from tinygrad_opt import backend
+from tinygrad_opt import arguments, backend
+from tinygrad_opt.arguments import beside, operand, raw_array
 from tinygrad_opt.autograd import primitive
 from tinygrad_opt.backend import array_module
-from tinygrad_opt.ops.elementwise import multiply, sigmoid, where
-from tinygrad_opt.ops.reduce import log_softmax, normalize, reduced
-from tinygrad_opt.ops.shape import (
-    beside,
-    checked_axis,
-    checked_indices,
-    getitem,
-    home,
-    operand,
-    raw_array,
-)
+from tinygrad_opt.ops.elementwise import exp, multiply, sigmoid, where
+from tinygrad_opt.ops.reduce import log_softmax, normalize, softmax
+from tinygrad_opt.ops.shape import getitem
+from tinygrad_opt.tensor import Tensor
 
 # ---- classification ------------------------------------------------------------------------------
 
 
 @primitive
-def _cross_entropy(log_probabilities, labels):
-    """The mean of -log p[label]: the negative log-likelihood."""
-    rows = array_module(labels).arange(len(labels))
-    return -log_probabilities[rows, labels].sum() / len(labels)
+def _cross_entropy(logits, labels, log_p):
+    """The mean of -log p[label]; `log_p` is log_softmax(logits), for here and for the VJP."""
+    return -log_p[array_module(labels).arange(len(labels)), labels].sum() / len(labels)
 
 
-def _cross_entropy_vjp(g, y, log_probabilities, labels):
-    one_hot = labels[:, None] == array_module(labels).arange(log_probabilities.shape[1])
-    return one_hot * (-g / len(labels))
+def _cross_entropy_vjp(g, y, logits, labels, log_p):
+    """softmax - one-hot: what was predicted, less what is true."""
+    p = softmax(logits, axis=1) if type(logits) is Tensor else exp(log_p)  # log_p has no graph
+    one_hot = labels[:, None] == array_module(labels).arange(logits.shape[1])
+    return (p - one_hot) * (g / len(labels))
 
 
 _cross_entropy.defvjp(_cross_entropy_vjp)
@@ -53,42 +46,8 @@ def cross_entropy(logits, labels):
         ValueError: other shapes, or an empty batch.
     """
     logits = operand(logits, "cross_entropy")
-    if logits.ndim != 2:
-        raise ValueError(f"cross_entropy: logits are (N, C) scores, not of shape {logits.shape}")
-    n, classes = logits.shape
-    labels = beside(logits, _labels(labels, n, classes))
-    return _cross_entropy(log_softmax(logits, axis=1), labels)
-
-
-def _labels(labels, n: int, classes: int):
-    labels = raw_array(labels)
-    if not backend.is_array(labels):
-        labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape == (n, classes):
-        raise TypeError(
-            "cross_entropy: labels are integers (N,), these look one-hot: use labels.argmax(axis=1)"
-        )
-    if labels.shape != (n,):
-        raise ValueError(f"cross_entropy: {n} rows of logits, but labels of shape {labels.shape}")
-    if not n:
-        raise ValueError("cross_entropy: the batch is empty, and the mean of nothing is undefined")
-    if labels.dtype.kind not in "iu":
-        raise TypeError(
-            f"cross_entropy: labels are integers, not {labels.dtype}: use labels.astype('int64')"
-        )
-    if not labels.dtype.isnative:  # as IDX files have them
-        labels = labels.astype(labels.dtype.newbyteorder("="))
-    if backend.is_within(labels, 0, classes):
-        return labels
-    # Read as unsigned, a negative label is a huge one: one pass finds both kinds.
-    if labels.view(f"u{labels.dtype.itemsize}").max() >= classes:
-        bad = (labels < 0) | (labels >= classes)
-        row = int(bad.argmax())
-        raise IndexError(
-            f"cross_entropy: label {int(labels[row])} in row {row} is outside [0, {classes}), the "
-            f"{classes} classes of the logits"
-        )
-    return labels
+    labels = arguments.checked_labels(labels, logits)
+    return _cross_entropy(logits, labels, log_softmax(raw_array(logits), axis=1))
 
 
 @primitive
@@ -108,10 +67,8 @@ def bce_with_logits(prediction, target):
     Exact where sigmoid and log apart would overflow: at a score of ±1000 the gradient is still
     right.
     """
-    target = _target(prediction, target, "bce_with_logits")
-    values = raw_array(target)
-    if home(values) == "numpy" and not ((values >= 0) & (values <= 1)).all():
-        raise ValueError("bce_with_logits: targets are probabilities in [0, 1]")
+    target = arguments.checked_target(prediction, target, "bce_with_logits")
+    arguments.check_probabilities(target)
     return _bce_with_logits(prediction, target)
 
 
@@ -133,10 +90,8 @@ def hinge_loss(prediction, target):
 
     At the kink (a margin of exactly 1) the gradient is 0.
     """
-    target = _target(prediction, target, "hinge_loss")
-    values = raw_array(target)
-    if home(values) == "numpy" and not (np.abs(values) == 1).all():
-        raise ValueError("hinge_loss: targets are -1 or 1; from 0 and 1, make them with 2 * t - 1")
+    target = arguments.checked_target(prediction, target, "hinge_loss")
+    arguments.check_signs(target)
     return _hinge_loss(prediction, target)
 
 
@@ -155,7 +110,7 @@ _mse_loss.defvjp(lambda g, y, x, target: (x - target) * (g * 2 / x.size),
 
 def mse_loss(prediction, target):
     """The mean squared difference of two tensors of the same shape."""
-    return _mse_loss(prediction, _target(prediction, target, "mse_loss"))
+    return _mse_loss(prediction, arguments.checked_target(prediction, target, "mse_loss"))
 
 
 @primitive
@@ -181,25 +136,9 @@ def huber_loss(prediction, target, delta=1.0):
     """The mean of ½d² for |d| ≤ delta and delta (|d| - ½ delta) beyond (Huber 1964): as smooth as
     the squared error near 0, as patient with outliers as the absolute error. d = prediction -
     target."""
-    if not isinstance(delta, (int, float)) or not delta > 0:
-        raise ValueError(f"huber_loss: delta is above 0, not {delta!r}")
-    return _huber_loss(prediction, _target(prediction, target, "huber_loss"), delta)
-
-
-def _target(prediction, target, op: str):
-    """`target` as an array or Tensor of exactly the prediction's shape."""
-    prediction, target = operand(prediction, op), operand(target, op)
-    if target.shape != prediction.shape:
-        cure = ""
-        if prediction.shape == (*target.shape, 1):
-            cure = "; make the target target[:, None], or the prediction prediction[:, 0]"
-        raise ValueError(
-            f"{op}: the prediction has shape {prediction.shape} and the target {target.shape}; "
-            f"losses never broadcast{cure}"
-        )
-    if not prediction.size:
-        raise ValueError(f"{op}: the batch is empty, and the mean of nothing is undefined")
-    return target
+    arguments.check_above_0("huber_loss: delta", delta)
+    target = arguments.checked_target(prediction, target, "huber_loss")
+    return _huber_loss(prediction, target, delta)
 
 
 # ---- parts of networks ---------------------------------------------------------------------------
@@ -208,16 +147,7 @@ def _target(prediction, target, op: str):
 def layer_norm(x, weight=None, bias=None, eps=1e-5, axis=-1):
     """(x - mean) / √(var + eps) · weight + bias, mean and variance over `axis`, the last one or a
     tuple of the last ones (Ba, Kiros, Hinton 2016)."""
-    x = operand(x, "layer_norm")
-    for a in axis if isinstance(axis, tuple) else (axis,):
-        checked_axis(a, x.ndim, "layer_norm")
-    if not eps >= 0:
-        raise ValueError(f"layer_norm: eps is 0 or more, not {eps!r}")
-    if not reduced(x.shape, axis):
-        raise ValueError(f"layer_norm: nothing to average over axis {axis} of shape {x.shape}")
-    for name, scale in (("weight", weight), ("bias", bias)):
-        if scale is not None and scale.shape != x.shape[x.ndim - scale.ndim :]:
-            raise ValueError(f"layer_norm: {name} {scale.shape} does not fit x {x.shape}")
+    x = arguments.checked_for_layer_norm(x, weight, bias, eps, axis)
     y = normalize(x, axis=axis, eps=eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
@@ -226,12 +156,7 @@ def layer_norm(x, weight=None, bias=None, eps=1e-5, axis=-1):
 def dropout(x, p=0.5, training=True):
     """Each element 0 with probability p, else divided by 1 - p, so that the mean stays (Srivastava
     et al. 2014). The mask is drawn on the host from the generator of `manual_seed`."""
-    if not isinstance(p, (int, float)) or not 0 <= p < 1:
-        raise ValueError(f"dropout: p is a probability in [0, 1), not {p!r}")
-    if not hasattr(x, "dtype"):
-        raise TypeError(f"dropout: wants a Tensor or an array, not a {type(x).__name__}")
-    if x.dtype.kind != "f":
-        raise TypeError(f"dropout: x is a floating-point tensor, not {x.dtype}")
+    arguments.check_dropout(x, p)
     if not training or p == 0:
         return x
     kept = backend.generator().random(x.shape) >= p
@@ -244,5 +169,5 @@ def embedding(indices, weight):
     (D,)."""
     if weight.ndim != 2:
         raise ValueError(f"embedding: the weight is (V, D), not of shape {weight.shape}")
-    indices = checked_indices(indices, len(weight), weight, "embedding", low=0)
+    indices = arguments.checked_indices(indices, len(weight), weight, "embedding", low=0)
     return getitem(weight, indices)

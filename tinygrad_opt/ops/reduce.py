@@ -6,33 +6,23 @@
 
 import math
 
+from tinygrad_opt import arguments
+from tinygrad_opt.arguments import raw_array
 from tinygrad_opt.autograd import nondifferentiable, primitive
 from tinygrad_opt.backend import array_module
 from tinygrad_opt.ops.elementwise import abs, exp, sign, where
-from tinygrad_opt.ops.shape import broadcast_to, flip, raw_array
-
-
-def _axes(shape: tuple, axis) -> tuple[int, ...]:
-    """The axes that are reduced, counted from the front. NumPy lets a 0-d array have axis 0 or
-    -1."""
-    if axis is None or (not shape and axis in (0, -1)):
-        return tuple(range(len(shape)))
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    for a in axes:
-        if not -len(shape) <= a < len(shape):
-            raise ValueError(f"axis {a} is out of range for a tensor with {len(shape)} axes")
-    return tuple(a % len(shape) for a in axes)
+from tinygrad_opt.ops.shape import broadcast_to, flip
 
 
 def kept(shape: tuple, axis) -> tuple:
     """`shape` with the reduced axes kept as length 1."""
-    axes = _axes(shape, axis)
+    axes = arguments.axes_of(shape, axis)
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
 def reduced(shape: tuple, axis) -> int:
     """How many elements of an array of `shape` go into each result."""
-    return math.prod(shape[a] for a in _axes(shape, axis))
+    return math.prod(shape[a] for a in arguments.axes_of(shape, axis))
 
 
 def spread(g, x, axis):
@@ -196,7 +186,7 @@ def prod(x, axis=None, keepdims=False):
 
 def _prod_vjp(g, y, x, axis=None, keepdims=False):
     """Each factor's derivative is the product of the others, never y / x."""
-    last = sorted(_axes(x.shape, axis))
+    last = sorted(arguments.axes_of(x.shape, axis))
     front = [i for i in range(x.ndim) if i not in last]
     order = front + last
     back = [order.index(i) for i in range(x.ndim)]

@@ -4,55 +4,14 @@ Every kind of picking (an index, a mask, `take`, `take_along_axis`, `split`) is 
 and its derivative is one other, `scatter`: an element picked twice gets the sum of both cotangents.
 """
 
-from typing import Any
-
 import numpy as np
 
-from tinygrad_opt import backend
+from tinygrad_opt import arguments, backend
+from tinygrad_opt.arguments import home
 from tinygrad_opt.autograd import nondifferentiable, primitive
 from tinygrad_opt.backend import array_module
-from tinygrad_opt.tensor import Tensor
-
-
-def raw_array(x):
-    """The array behind x, a Tensor or an array: a VJP may get either."""
-    return x._data if type(x) is Tensor else x
-
-
-def home(x) -> str:
-    """The backend, "numpy" or "cupy", that the Tensor or array x lives on."""
-    return backend.name_of(raw_array(x))
-
-
-def beside(x, array):
-    """`array` on the backend of x."""
-    same = array_module(raw_array(x)) is array_module(array)
-    return array if same else backend.to(array, home(x))
-
-
-def operand(x, op: str):
-    """x if it is a Tensor or an array, numbers and lists as an array, else a TypeError."""
-    if type(x) is Tensor or backend.is_array(x):
-        return x
-    if isinstance(x, (int, float, list, tuple, np.generic)):
-        return backend.asarray(x)
-    raise TypeError(f"{op}: wants a Tensor or an array, not a {type(x).__name__}")
-
-
-def checked_axis(axis, ndim: int, op: str) -> int:
-    """`axis` counted from the front; ValueError for one that is not there."""
-    if not isinstance(axis, (int, np.integer)) or not -ndim <= axis < ndim:
-        raise ValueError(f"{op}: axis {axis} is out of range for a tensor with {ndim} axes")
-    return int(axis) % ndim
-
 
 # ---- the same elements, another shape ------------------------------------------------------------
-
-
-def _shape(args: tuple) -> tuple:
-    """Both spellings of NumPy's methods: x.reshape(2, 3) and x.reshape((2, 3))."""
-    args = tuple(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
-    return tuple(int(n) if isinstance(n, np.integer) else n for n in args)
 
 
 @primitive
@@ -67,7 +26,7 @@ _reshape.defvjp(lambda g, y, x, shape: g.reshape(x.shape))
 
 def reshape(x, *shape):
     """The same elements in C order under another shape; one length may be -1."""
-    return _reshape(x, _shape(shape))
+    return _reshape(x, arguments.lengths(shape))
 
 
 def flatten(x):
@@ -91,7 +50,7 @@ _transpose.defvjp(_transpose_vjp)
 
 def transpose(x, *axes):
     """The axes in the order `axes`; reversed if none are given."""
-    axes = _shape(axes)
+    axes = arguments.lengths(axes)
     return _transpose(x, None if axes in ((), (None,)) else axes)
 
 
@@ -167,19 +126,14 @@ roll.defvjp(_roll_vjp)
 def pad(x, pad_width, constant_values=0):
     """x with a border of `constant_values`; pad_width as NumPy's: n, (before, after), or one pair
     an axis."""
-    try:
-        pairs = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))
-    except ValueError as error:
-        shape = np.shape(pad_width)
-        raise ValueError(f"a pad_width of shape {shape} does not fit {x.ndim} axes") from error
     # As pairs, for CuPy does not broadcast one width an axis, ((1,), (2,)).
-    return array_module(x).pad(x, pairs, mode="constant", constant_values=constant_values)
+    widths = arguments.pairs(pad_width, x.ndim)
+    return array_module(x).pad(x, widths, mode="constant", constant_values=constant_values)
 
 
 def _pad_vjp(g, y, x, pad_width, constant_values=0):
-    widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2))
-    return getitem(g, tuple(slice(int(w), int(w) + n)
-                            for (w, _), n in zip(widths, x.shape, strict=True)))  # fmt: skip
+    before = [int(w) for w, _ in arguments.pairs(pad_width, x.ndim)]
+    return getitem(g, tuple(slice(w, w + n) for w, n in zip(before, x.shape)))
 
 
 pad.defvjp(_pad_vjp)
@@ -212,56 +166,31 @@ def _stack_vjp(n, g, y, *arrays, axis=0):
 _stack.defvjp_each(_stack_vjp)
 
 
-def _several(arrays: Any, op: str) -> list:
-    if isinstance(arrays, Tensor) or not isinstance(arrays, (list, tuple)):
-        raise TypeError(f"{op}: give a list of tensors, not one {type(arrays).__name__}")
-    if not arrays:
-        raise ValueError(f"{op}: the list of tensors is empty")
-    return [operand(a, op) for a in arrays]
-
-
 def concatenate(arrays, axis=0):
     """A list of tensors joined along the axis `axis`, which they have already (None: flattened)."""
-    arrays = _several(arrays, "concatenate")
+    arrays = arguments.several(arrays, "concatenate")
     if axis is None:
         arrays, axis = [flatten(a) for a in arrays], 0
-    axis = checked_axis(axis, arrays[0].ndim, "concatenate")
-    if len({(*a.shape[:axis], *a.shape[axis + 1 :]) for a in arrays}) > 1:
-        shapes = " and ".join(str(a.shape) for a in arrays)
-        raise ValueError(f"concatenate: shapes {shapes} differ beside axis {axis}")
+    axis = arguments.checked_axis(axis, arrays[0].ndim, "concatenate")
+    arguments.check_alike_beside(arrays, axis)
     return _concatenate(*arrays, axis=axis)
 
 
 def stack(arrays, axis=0):
     """A list of tensors of one shape joined along a new axis."""
-    arrays = _several(arrays, "stack")
-    if len({a.shape for a in arrays}) > 1:
-        shapes = ", ".join(str(a.shape) for a in arrays)
-        raise ValueError(f"stack: the shapes differ: {shapes}")
-    axis = checked_axis(axis, arrays[0].ndim + 1, "stack")
+    arrays = arguments.several(arrays, "stack")
+    arguments.check_alike(arrays)
+    axis = arguments.checked_axis(axis, arrays[0].ndim + 1, "stack")
     return _stack(*arrays, axis=axis)
 
 
 def split(x, indices_or_sections, axis=0):
     """A list of the parts of x along `axis`: so many equal ones, or cut before the given
     indices."""
-    axis = checked_axis(axis, x.ndim, "split")
-    n = x.shape[axis]
-    if isinstance(indices_or_sections, int):
-        if indices_or_sections < 1 or n % indices_or_sections:
-            raise ValueError(f"split: {n} does not divide into {indices_or_sections} equal parts")
-        cuts = list(range(0, n + 1, n // indices_or_sections)) if n else [0, 0]
-    elif isinstance(indices_or_sections, (list, tuple, np.ndarray)) and all(
-        isinstance(i, (int, np.integer)) for i in indices_or_sections
-    ):
-        cuts = [0, *map(int, indices_or_sections), n]
-    else:
-        raise TypeError(
-            "split: give a number of sections or a list of integer indices, not "
-            f"{indices_or_sections!r}"
-        )
+    axis = arguments.checked_axis(axis, x.ndim, "split")
     lead = (slice(None),) * axis
-    return [getitem(x, (*lead, slice(a, b))) for a, b in zip(cuts, cuts[1:])]
+    at = arguments.cuts(indices_or_sections, x.shape[axis])
+    return [getitem(x, (*lead, slice(a, b))) for a, b in zip(at, at[1:])]
 
 
 # ---- picking elements ----------------------------------------------------------------------------
@@ -296,74 +225,23 @@ def getitem(x, key):
     Indices may be Tensors, arrays or lists of integers or bools. IndexError for those out of range
     (CuPy wraps them; `take` checks there too).
     """
-    keys = key if isinstance(key, tuple) else (key,)
-    return _getitem(x, tuple(_index(k) for k in keys) if _needs_look(keys) else keys)
-
-
-def _needs_look(keys: tuple) -> bool:
-    return any(isinstance(k, (Tensor, list, tuple)) or backend.is_array(k) for k in keys)
-
-
-def _index(k: Any) -> Any:
-    if isinstance(k, Tensor):
-        k = k._data
-    elif isinstance(k, (list, tuple)):
-        k = _integers(k, "getitem")
-    if backend.is_array(k) and k.dtype.kind not in "biu":
-        raise IndexError(f"getitem: indices are integers or bools, not {k.dtype}")
-    return k
-
-
-def _integers(indices: Any, op: str) -> np.ndarray:
-    try:
-        x = np.asarray(indices)
-    except ValueError as error:
-        raise IndexError(f"{op}: the list of indices is not rectangular: {indices}") from error
-    return x if x.size else x.astype(np.intp)
-
-
-def checked_indices(indices: Any, n: int, x: Any, op: str, low: int | None = None) -> Any:
-    """`indices` as an array on the backend of `x`; IndexError naming the first outside [low, n),
-    low being -n unless given.
-
-    CuPy wraps such an index silently. Indices that live on the host are checked there; those that
-    live on the GPU are waited for, unless their range is known (`Batches` has looked).
-    """
-    indices = raw_array(indices)
-    if not backend.is_array(indices):
-        indices = _integers(indices, op)
-    if indices.dtype.kind not in "iu":
-        raise TypeError(f"{op}: indices are integers, not {indices.dtype}")
-    low = -n if low is None else low
-    if backend.is_within(indices, low, n):
-        return beside(x, indices)
-    bad = (indices < low) | (indices >= n)
-    if bad.any():
-        first = backend.host(indices)[backend.host(bad)].flat[0]
-        raise IndexError(f"{op}: index {first} is outside [{low}, {n})")
-    return beside(x, indices)
+    return _getitem(x, arguments.checked_key(key))
 
 
 def take(x, indices, axis=None):
     """The elements (axis None: of the flattened x) or slices of x at integer `indices`."""
     if axis is None:
         x, axis = flatten(x), 0
-    axis = checked_axis(axis, x.ndim, "take")
-    return _getitem(x, (*(slice(None),) * axis, checked_indices(indices, x.shape[axis], x, "take")))
+    axis = arguments.checked_axis(axis, x.ndim, "take")
+    indices = arguments.checked_indices(indices, x.shape[axis], x, "take")
+    return _getitem(x, (*(slice(None),) * axis, indices))
 
 
 def take_along_axis(x, indices, axis):
     """For each position of `indices` (same number of axes as x), the element of x at that index
     along `axis`."""
-    axis = checked_axis(axis, x.ndim, "take_along_axis")
-    indices = checked_indices(indices, x.shape[axis], x, "take_along_axis")
-    if indices.ndim != x.ndim or any(
-        n not in (1, m) for i, (n, m) in enumerate(zip(indices.shape, x.shape)) if i != axis
-    ):
-        raise ValueError(
-            f"take_along_axis: indices of shape {indices.shape} do not fit {x.shape} "
-            f"beside axis {axis}"
-        )
+    axis = arguments.checked_axis(axis, x.ndim, "take_along_axis")
+    indices = arguments.indices_along(indices, x, axis)
     xp = array_module(indices)
     key = [
         indices if i == axis else xp.arange(n).reshape([-1 if j == i else 1 for j in range(x.ndim)])

@@ -249,7 +249,8 @@ class Loop:
 
     def _compiled(self, arrays: Sequence[np.ndarray], hoisted: Sequence[float]) -> None:
         size = len(arrays[0])
-        helpers = min(threads(), size // SHARE) - 1
+        shares = size // SHARE
+        helpers = min(threads(), shares) - 1 if shares > 1 else 0
         if helpers < 1:
             self.update(0, size, *arrays, *hoisted)
             return

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.backend import Array, aligned_zeros, array_module, name_of
+from tinygrad_opt.backend import Array, array_module, name_of
 from tinygrad_opt.tensor import Tensor, next_index
 
 ALIGN = 64  # elements: each parameter starts on 256 bytes, as a GPU likes it for wide loads
@@ -148,6 +148,15 @@ class FlatVector:
     def graded(self) -> int:
         """When a gradient of any of them last changed, on the clock of tensors."""
         return max(t.graded for t in self.tensors)
+
+
+def aligned_zeros(size: int, dtype: np.dtype, xp: Any) -> Array:
+    """Zeros that begin on 256 bytes, for wide loads: NumPy's begin on any 16."""
+    if xp is not np:
+        return xp.zeros(size, dtype)
+    room = np.zeros(size * dtype.itemsize + 255, np.uint8)
+    start = -room.ctypes.data % 256
+    return room[start : start + size * dtype.itemsize].view(dtype)
 
 
 def flat_vectors(tensors: Iterable[Tensor], names: Iterable[str], group: int) -> list[FlatVector]:

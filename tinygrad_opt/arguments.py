@@ -1,0 +1,301 @@
+"""What ops take beside the tensor: axes, indices, labels, targets, each looked at before any
+arithmetic and said in words where it does not fit.
+
+CuPy wraps an index that is out of range, and NumPy broadcasts a target of another shape, without a
+word: what must not pass in silence is checked here. Functions give the checked argument, in the
+form that the ops of the floor above compute with.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import backend
+from tinygrad_opt.backend import Array, array_module
+from tinygrad_opt.tensor import Tensor
+
+# ---- tensors or arrays ---------------------------------------------------------------------------
+
+
+def raw_array(x: Any) -> Any:
+    """The array behind x, a Tensor or an array: a VJP may get either."""
+    return x._data if type(x) is Tensor else x
+
+
+def home(x: Any) -> str:
+    """The backend, "numpy" or "cupy", that the Tensor or array x lives on."""
+    return backend.name_of(raw_array(x))
+
+
+def beside(x: Any, array: Array) -> Array:
+    """`array` on the backend of x."""
+    same = array_module(raw_array(x)) is array_module(array)
+    return array if same else backend.to(array, home(x))
+
+
+def operand(x: Any, op: str) -> Any:
+    """x if it is a Tensor or an array, numbers and lists as an array, else a TypeError."""
+    if type(x) is Tensor or backend.is_array(x):
+        return x
+    if isinstance(x, (int, float, list, tuple, np.generic)):
+        return backend.asarray(x)
+    raise TypeError(f"{op}: wants a Tensor or an array, not a {type(x).__name__}")
+
+
+def several(arrays: Any, op: str) -> list:
+    """A list of tensors, one at least."""
+    if isinstance(arrays, Tensor) or not isinstance(arrays, (list, tuple)):
+        raise TypeError(f"{op}: give a list of tensors, not one {type(arrays).__name__}")
+    if not arrays:
+        raise ValueError(f"{op}: the list of tensors is empty")
+    return [operand(a, op) for a in arrays]
+
+
+_BOOL = np.dtype(bool)
+
+
+def check_bools(condition: Any) -> None:
+    """TypeError unless the condition of `where` is made of bools."""
+    kind = getattr(condition, "dtype", type(condition))
+    if kind is not _BOOL and kind is not bool and kind != _BOOL:
+        kind = kind.__name__ if isinstance(kind, type) else kind
+        raise TypeError(f"where: the condition is made of bools, not of {kind}; write x > 0")
+
+
+def check_bounds(low: Any, high: Any) -> None:
+    """ValueError unless `clip` has a bound, and the low one is not above the high one. Bounds on a
+    GPU are trusted."""
+    if low is None and high is None:
+        raise ValueError("clip: give a low bound, a high bound or both")
+    on_host = all(isinstance(v, (int, float, list, np.ndarray, np.generic)) for v in (low, high))
+    if on_host and not np.all(np.less_equal(low, high)):
+        raise ValueError(f"clip: the low bound {low} is not below the high bound {high}")
+
+
+# ---- axes and shapes -----------------------------------------------------------------------------
+
+
+def checked_axis(axis: Any, ndim: int, op: str) -> int:
+    """`axis` counted from the front; ValueError for one that is not there."""
+    if not isinstance(axis, (int, np.integer)) or not -ndim <= axis < ndim:
+        raise ValueError(f"{op}: axis {axis} is out of range for a tensor with {ndim} axes")
+    return int(axis) % ndim
+
+
+def axes_of(shape: tuple, axis: Any) -> tuple[int, ...]:
+    """The axes that a reduction of `axis` takes, counted from the front. NumPy lets a 0-d array
+    have axis 0 or -1."""
+    if axis is None or (not shape and axis in (0, -1)):
+        return tuple(range(len(shape)))
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    for a in axes:
+        if not -len(shape) <= a < len(shape):
+            raise ValueError(f"axis {a} is out of range for a tensor with {len(shape)} axes")
+    return tuple(a % len(shape) for a in axes)
+
+
+def lengths(args: tuple) -> tuple:
+    """Both spellings of NumPy's methods: x.reshape(2, 3) and x.reshape((2, 3))."""
+    args = tuple(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+    return tuple(int(n) if isinstance(n, np.integer) else n for n in args)
+
+
+def pairs(pad_width: Any, ndim: int) -> np.ndarray:
+    """The widths before and after each axis, from NumPy's spellings: n, (before, after), or one
+    pair an axis."""
+    try:
+        return np.broadcast_to(np.asarray(pad_width), (ndim, 2))
+    except ValueError as error:
+        shape = np.shape(pad_width)
+        raise ValueError(f"a pad_width of shape {shape} does not fit {ndim} axes") from error
+
+
+def cuts(indices_or_sections: Any, n: int) -> list[int]:
+    """Where an axis of length n is cut: into so many equal parts, or before the given indices."""
+    if isinstance(indices_or_sections, int):
+        if indices_or_sections < 1 or n % indices_or_sections:
+            raise ValueError(f"split: {n} does not divide into {indices_or_sections} equal parts")
+        return list(range(0, n + 1, n // indices_or_sections)) if n else [0, 0]
+    if isinstance(indices_or_sections, (list, tuple, np.ndarray)) and all(
+        isinstance(i, (int, np.integer)) for i in indices_or_sections
+    ):
+        return [0, *map(int, indices_or_sections), n]
+    raise TypeError(
+        "split: give a number of sections or a list of integer indices, not "
+        f"{indices_or_sections!r}"
+    )
+
+
+def check_alike_beside(arrays: list, axis: int) -> None:
+    """ValueError unless the shapes of `arrays` agree in every axis but this one."""
+    if len({(*a.shape[:axis], *a.shape[axis + 1 :]) for a in arrays}) > 1:
+        shapes = " and ".join(str(a.shape) for a in arrays)
+        raise ValueError(f"concatenate: shapes {shapes} differ beside axis {axis}")
+
+
+def check_alike(arrays: list) -> None:
+    """ValueError unless all `arrays` have one shape."""
+    if len({a.shape for a in arrays}) > 1:
+        shapes = ", ".join(str(a.shape) for a in arrays)
+        raise ValueError(f"stack: the shapes differ: {shapes}")
+
+
+# ---- indices -------------------------------------------------------------------------------------
+
+
+def checked_key(key: Any) -> tuple:
+    """The key of x[key] as a tuple that holds arrays where it held Tensors or lists."""
+    keys = key if isinstance(key, tuple) else (key,)
+    if any(isinstance(k, (Tensor, list, tuple)) or backend.is_array(k) for k in keys):
+        return tuple(_index(k) for k in keys)
+    return keys
+
+
+def _index(k: Any) -> Any:
+    if isinstance(k, Tensor):
+        k = k._data
+    elif isinstance(k, (list, tuple)):
+        k = _integers(k, "getitem")
+    if backend.is_array(k) and k.dtype.kind not in "biu":
+        raise IndexError(f"getitem: indices are integers or bools, not {k.dtype}")
+    return k
+
+
+def _integers(indices: Any, op: str) -> np.ndarray:
+    try:
+        x = np.asarray(indices)
+    except ValueError as error:
+        raise IndexError(f"{op}: the list of indices is not rectangular: {indices}") from error
+    return x if x.size else x.astype(np.intp)
+
+
+def checked_indices(indices: Any, n: int, x: Any, op: str, low: int | None = None) -> Array:
+    """`indices` as an array on the backend of `x`; IndexError naming the first outside [low, n),
+    low being -n unless given.
+
+    CuPy wraps such an index silently. Indices that live on the host are checked there; those that
+    live on the GPU are waited for, unless their range is known (`Batches` has looked).
+    """
+    indices = raw_array(indices)
+    if not backend.is_array(indices):
+        indices = _integers(indices, op)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"{op}: indices are integers, not {indices.dtype}")
+    low = -n if low is None else low
+    if backend.is_within(indices, low, n):
+        return beside(x, indices)
+    bad = (indices < low) | (indices >= n)
+    if bad.any():
+        first = backend.host(indices)[backend.host(bad)].flat[0]
+        raise IndexError(f"{op}: index {first} is outside [{low}, {n})")
+    return beside(x, indices)
+
+
+def indices_along(indices: Any, x: Any, axis: int) -> Array:
+    """Indices for `take_along_axis`: one position of `axis` for each place beside it."""
+    indices = checked_indices(indices, x.shape[axis], x, "take_along_axis")
+    if indices.ndim != x.ndim or any(
+        n not in (1, m) for i, (n, m) in enumerate(zip(indices.shape, x.shape)) if i != axis
+    ):
+        raise ValueError(
+            f"take_along_axis: indices of shape {indices.shape} do not fit {x.shape} "
+            f"beside axis {axis}"
+        )
+    return indices
+
+
+# ---- losses and layers ---------------------------------------------------------------------------
+
+
+def checked_labels(labels: Any, logits: Any) -> Array:
+    """Labels (N,) for logits (N, C), integers in [0, C), beside the logits."""
+    if logits.ndim != 2:
+        raise ValueError(f"cross_entropy: logits are (N, C) scores, not of shape {logits.shape}")
+    n, classes = logits.shape
+    labels = raw_array(labels)
+    if not backend.is_array(labels):
+        labels = np.asarray(labels)
+    if labels.shape != (n,):
+        if labels.shape == (n, classes):
+            raise TypeError("cross_entropy: labels are integers (N,), these look one-hot: use "
+                            "labels.argmax(axis=1)")  # fmt: skip
+        raise ValueError(f"cross_entropy: {n} rows of logits, but labels of shape {labels.shape}")
+    if not n:
+        raise ValueError("cross_entropy: the batch is empty, and the mean of nothing is undefined")
+    if labels.dtype.kind not in "iu":
+        raise TypeError(
+            f"cross_entropy: labels are integers, not {labels.dtype}: use labels.astype('int64')"
+        )
+    if not labels.dtype.isnative:  # as IDX files have them
+        labels = labels.astype(labels.dtype.newbyteorder("="))
+    # Read as unsigned, a negative label is a huge one: one pass finds both kinds.
+    known = backend.is_within(labels, 0, classes)
+    if not known and labels.view(f"u{labels.dtype.itemsize}").max() >= classes:
+        row = int(((labels < 0) | (labels >= classes)).argmax())
+        raise IndexError(
+            f"cross_entropy: label {int(labels[row])} in row {row} is outside [0, {classes}), the "
+            f"{classes} classes of the logits"
+        )
+    return beside(logits, labels)
+
+
+def checked_target(prediction: Any, target: Any, op: str) -> Any:
+    """`target` as an array or Tensor of exactly the prediction's shape."""
+    prediction, target = operand(prediction, op), operand(target, op)
+    if target.shape != prediction.shape:
+        cure = ""
+        if prediction.shape == (*target.shape, 1):
+            cure = "; make the target target[:, None], or the prediction prediction[:, 0]"
+        raise ValueError(
+            f"{op}: the prediction has shape {prediction.shape} and the target {target.shape}; "
+            f"losses never broadcast{cure}"
+        )
+    if not prediction.size:
+        raise ValueError(f"{op}: the batch is empty, and the mean of nothing is undefined")
+    return target
+
+
+def check_probabilities(target: Any) -> None:
+    """ValueError for a target outside [0, 1]. On a GPU it would be waited for, and is trusted."""
+    values = raw_array(target)
+    if home(values) == "numpy" and not ((values >= 0) & (values <= 1)).all():
+        raise ValueError("bce_with_logits: targets are probabilities in [0, 1]")
+
+
+def check_signs(target: Any) -> None:
+    """ValueError for a target that is neither -1 nor 1. On a GPU it is trusted."""
+    values = raw_array(target)
+    if home(values) == "numpy" and not (np.abs(values) == 1).all():
+        raise ValueError("hinge_loss: targets are -1 or 1; from 0 and 1, make them with 2 * t - 1")
+
+
+def check_above_0(what: str, value: Any) -> None:
+    """ValueError unless `value` is a number above 0."""
+    if not isinstance(value, (int, float)) or not value > 0:
+        raise ValueError(f"{what} is above 0, not {value!r}")
+
+
+def checked_for_layer_norm(x: Any, weight: Any, bias: Any, eps: float, axis: Any) -> Any:
+    """What layer_norm takes: x as an array or Tensor, with something to average over."""
+    x = operand(x, "layer_norm")
+    for a in axis if isinstance(axis, tuple) else (axis,):
+        checked_axis(a, x.ndim, "layer_norm")
+    if not eps >= 0:
+        raise ValueError(f"layer_norm: eps is 0 or more, not {eps!r}")
+    if not math.prod(x.shape[a] for a in axes_of(x.shape, axis)):
+        raise ValueError(f"layer_norm: nothing to average over axis {axis} of shape {x.shape}")
+    for name, scale in (("weight", weight), ("bias", bias)):
+        if scale is not None and scale.shape != x.shape[x.ndim - scale.ndim :]:
+            raise ValueError(f"layer_norm: {name} {scale.shape} does not fit x {x.shape}")
+    return x
+
+
+def check_dropout(x: Any, p: Any) -> None:
+    """What dropout takes: a floating-point x and a probability p."""
+    if not isinstance(p, (int, float)) or not 0 <= p < 1:
+        raise ValueError(f"dropout: p is a probability in [0, 1), not {p!r}")
+    if not hasattr(x, "dtype"):
+        raise TypeError(f"dropout: wants a Tensor or an array, not a {type(x).__name__}")
+    if x.dtype.kind != "f":
+        raise TypeError(f"dropout: x is a floating-point tensor, not {x.dtype}")
