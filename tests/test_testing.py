@@ -15,6 +15,8 @@ from tinygrad_opt.arguments import raw_array
 from tinygrad_opt.ops.shape import scatter
 from tinygrad_opt.testing import KinkError, gradcheck, match_torch
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
+
 RNG = np.random.default_rng(20)
 X, Y = RNG.normal(size=(3, 4)), RNG.normal(size=(3, 4))
 W, V, B = RNG.normal(size=(4, 2)), RNG.normal(size=(4,)), RNG.normal(size=(3, 3))
@@ -78,7 +80,7 @@ RIGHT = {
     "linear": (tg.linear, X, W, np.array([0.5, -1.0])),
     "einsum": (lambda x, y: tg.einsum("ij,kj->ik", x, y), X, Y),
     "indexing twice": (lambda x, i: x[i], X, np.array([0, 0, 2])),
-    "layer_norm": (lambda x, v: tg.layer_norm(x, v, V), X, V),
+    "layer_norm": (lambda x, v: tg.layer_norm(x, v, tg.Tensor(V)), X, V),
     "a large offset": (lambda x: (x + 1e5).var(), X),
     "a constant": (lambda x: (x * 0).sum(), X),
     "nothing but a shift": (lambda x: x + 1e6, X),
@@ -93,9 +95,10 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_gradcheck_passes_what_is_right(name):
+def test_gradcheck_passes_what_is_right(backend, name):
+    """Under three cotangents on NumPy; on a GPU, where each difference waits for it, under one."""
     f, *arrays = RIGHT[name]
-    for seed in range(3):
+    for seed in range(3 if backend.name == "numpy" else 1):
         assert gradcheck(f, *arrays, seed=seed) is True
 
 
@@ -228,6 +231,7 @@ def test_a_cotangent_of_ones_would_miss_what_the_random_one_finds():
 # ---- kinks, edges and other mishaps --------------------------------------------------------------
 
 
+@everywhere
 @pytest.mark.parametrize(
     "f, point, where",
     [
@@ -247,6 +251,7 @@ def test_a_kink_is_told_from_a_mistake_and_where_it_is(f, point, where):
         gradcheck(f, np.array(point))
 
 
+@everywhere
 def test_a_kink_shows_the_slopes_of_both_sides():
     with pytest.raises(KinkError) as caught:
         gradcheck(tg.relu, np.array([0.0]))
@@ -255,8 +260,9 @@ def test_a_kink_shows_the_slopes_of_both_sides():
     assert 0.5 <= abs(right) <= 1.5
 
 
+@everywhere
 def test_a_kink_of_the_gradient_is_found_at_order_2():
-    at_delta = lambda x: tg.huber_loss(x, np.zeros(2))
+    at_delta = lambda x: tg.huber_loss(x, x.detach() * 0)
     assert gradcheck(at_delta, np.array([1.0, 0.5]), order=1)
     with pytest.raises(KinkError, match=r"order 2, argument 0\[0\] = 1"):
         gradcheck(at_delta, np.array([1.0, 0.5]))
@@ -267,6 +273,7 @@ def test_a_wrong_gradient_at_a_kink_is_a_failure_too():
         gradcheck(op(np.abs, lambda g, y, x: g), np.array([0.0, -1.0]))
 
 
+@everywhere
 @pytest.mark.parametrize(
     "f, point, message",
     [
@@ -281,6 +288,7 @@ def test_values_that_are_not_finite_are_reported_as_such_and_without_a_warning(f
         gradcheck(f, np.array(point))
 
 
+@everywhere
 def test_a_random_function_is_reported_as_such():
     with pytest.raises(AssertionError, match="other values on a second call"):
         gradcheck(lambda x: tg.dropout(x, 0.5), X)
@@ -337,6 +345,7 @@ def test_arrays_are_copied_to_float64_and_never_written_into():
     assert {(str(d), t, str(n)) for d, t, n in seen} == {("float64", np.ndarray, "int64")}
 
 
+@everywhere
 def test_lists_numbers_and_tensors_of_floats_are_differentiated_and_the_rest_is_passed_on():
     def f(a, b, c, axis, name, mask):
         assert [type(x) for x in (a, b, c)] == [tg.Tensor] * 3
@@ -349,6 +358,7 @@ def test_lists_numbers_and_tensors_of_floats_are_differentiated_and_the_rest_is_
     assert c.grad is None
 
 
+@everywhere
 def test_bad_input_gets_a_clear_error():
     with pytest.raises(ValueError, match="no argument is an array of floats"):
         gradcheck(tg.exp, np.arange(3))
@@ -421,6 +431,7 @@ PAIRS = {
 }  # fmt: skip
 
 
+@everywhere
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", PAIRS)
 def test_match_torch_passes_what_is_right_at_both_orders(name, dtype):
@@ -501,6 +512,7 @@ def test_a_vjp_that_computes_in_float32_is_found_in_float64():
         match_torch(rounding, torch.sin, X)
 
 
+@everywhere
 def test_match_torch_obeys_its_tolerances_and_mutates_nothing():
     x = X.copy()
     x.flags.writeable = False

@@ -25,6 +25,11 @@ def classes(dtype="float32", seed=0):
     return rng.normal(size=(N, 4)).astype(dtype), rng.integers(0, CLASSES, N)
 
 
+def on(backend, *pairs):
+    """Pairs (x, y) as batches on that backend."""
+    return [tuple(map(backend.array, pair)) for pair in pairs]
+
+
 def network(dtype="float32", *extra, seed=1):
     tg.manual_seed(seed)
     layers = nn.Linear(4, 6), nn.Tanh(), *extra, nn.Linear(6, CLASSES)
@@ -56,7 +61,7 @@ class Recorded:
         value = self.loss(prediction, y)
         self.values.append(value.item())
         self.sizes.append(len(y))
-        self.accuracies.append((prediction.data.argmax(axis=1) == y).mean())
+        self.accuracies.append(float((prediction.data.argmax(axis=1) == y).mean()))
         return value
 
 
@@ -140,11 +145,12 @@ def test_an_optimizer_may_call_the_closure_more_than_once_and_the_first_loss_is_
     assert history.steps == 2
 
 
-def test_a_function_of_tensors_is_a_model_too():
+def test_a_function_of_tensors_is_a_model_too(backend):
     w = tg.Tensor(np.zeros((4, 1)), requires_grad=True)
     x = classes("float64")[0]
     target = x @ np.array([[1.0], [-2.0], [0.5], [0.0]])
-    history = fit(lambda x: x @ w, tg.mse_loss, SGD([w], 0.1), [(x, target)], 200)
+    batches = on(backend, (x, target))
+    history = fit(lambda x: x @ w, tg.mse_loss, SGD([w], 0.1), batches, 200)
     assert np.allclose(w.numpy().ravel(), [1, -2, 0.5, 0], atol=1e-2)
     assert history.loss[-1] < 1e-4 * history.loss[0]
 
@@ -163,18 +169,18 @@ def test_accumulated_batches_of_unequal_size_give_the_update_of_one_big_batch(dt
     assert np.abs(after - weights(network(dtype))).max() > 0.1
 
 
-def test_what_is_left_at_the_end_of_an_epoch_is_a_smaller_update_of_its_own():
+def test_what_is_left_at_the_end_of_an_epoch_is_a_smaller_update_of_its_own(backend):
     x, y = classes("float64")
     cuts = [slice(0, 8), slice(8, 16), slice(16, 24), slice(24, 26)]
-    expected, _ = run([(x[:24], y[:24]), (x[24:], y[24:])])
-    after, history = run([(x[cut], y[cut]) for cut in cuts], accumulate=3)
+    expected, _ = run(on(backend, (x[:24], y[:24]), (x[24:], y[24:])))
+    after, history = run(on(backend, *((x[cut], y[cut]) for cut in cuts)), accumulate=3)
     assert np.abs(after - expected).max() < 1e-12
     assert history.steps == 6
 
 
-def test_a_group_that_the_epoch_cuts_short_weighs_its_batches_by_their_samples_too():
+def test_a_group_that_the_epoch_cuts_short_weighs_its_batches_by_their_samples_too(backend):
     x, y = classes("float64")
-    expected, big = run([(x[:20], y[:20]), (x[20:], y[20:])])
+    expected, big = run(on(backend, (x[:20], y[:20]), (x[20:], y[20:])))
     batches = Batches(x, y, 5, shuffle=False)  # 26 samples: 5, 5, 5, 5 and then 5, 1
     after, history = run(batches, accumulate=4)
     assert np.abs(after - expected).max() < 1e-12
@@ -182,9 +188,9 @@ def test_a_group_that_the_epoch_cuts_short_weighs_its_batches_by_their_samples_t
     assert np.allclose(history.loss, big.loss, rtol=0, atol=1e-12)
 
 
-def test_smooth_changes_what_is_told_and_not_one_bit_of_the_weights():
+def test_smooth_changes_what_is_told_and_not_one_bit_of_the_weights(backend):
     x, y = classes()
-    batches = [(x[:8], y[:8]), (x[8:16], y[8:16]), (x[16:18], y[16:18])]
+    batches = on(backend, (x[:8], y[:8]), (x[8:16], y[8:16]), (x[16:18], y[16:18]))
     plain, history = run(batches, 4, "float32")
     smoothed, told = run(batches, 4, "float32", smooth=4)
     assert np.array_equal(plain, smoothed)
@@ -215,6 +221,7 @@ def test_a_history_has_one_value_an_epoch_and_one_a_step():
     assert all(seconds > 0 for seconds in history.step_seconds)
 
 
+@everywhere
 def test_the_values_of_an_epoch_are_means_over_its_samples():
     x, y = classes()
     model, loss = network(), Recorded()
@@ -229,7 +236,7 @@ def test_the_values_of_an_epoch_are_means_over_its_samples():
 
 
 @pytest.mark.parametrize("target", [np.zeros((N, 2), "f4"), np.zeros((N, 2), int), np.zeros(N)])
-def test_accuracy_is_empty_where_the_targets_are_no_labels(target):
+def test_accuracy_is_empty_where_the_targets_are_no_labels(backend, target):
     x = classes()[0]
     model = nn.Linear(4, 2)
     optimizer = SGD(model.parameters(), 0.01)
@@ -237,7 +244,7 @@ def test_accuracy_is_empty_where_the_targets_are_no_labels(target):
     def loss(prediction, y):
         return tg.mse_loss(prediction if y.ndim == 2 else prediction[:, 0], y)
 
-    history = fit(model, loss, optimizer, [(x, target)], 2, validation=(x, target))
+    history = fit(model, loss, optimizer, on(backend, (x, target)), 2, validation=(x, target))
     assert (history.accuracy, history.val_accuracy) == ([], [])
     assert len(history.loss) == len(history.val_loss) == 2
 
@@ -257,17 +264,17 @@ def test_two_calls_with_one_history_are_one_long_call():
     assert history.step_loss == whole.step_loss
 
 
-def test_an_epoch_without_validation_holds_none_among_those_with():
-    x, y = classes()
+def test_an_epoch_without_validation_holds_none_among_those_with(backend):
     model, history = network(), History()
-    for validation in (None, (x, y)):
-        fit(model, tg.cross_entropy, momentum(model), [(x, y)], 1, validation=validation,
-            history=history)  # fmt: skip
+    for validation in (None, classes()):
+        fit(model, tg.cross_entropy, momentum(model), on(backend, classes()), 1,
+            validation=validation, history=history)  # fmt: skip
     assert history.val_loss[0] is None
     assert history.val_loss[1] > 0
     assert "-" in repr(history).splitlines()[2]
 
 
+@everywhere
 def test_a_history_becomes_json_and_comes_back_equal():
     x, y = classes()
     _, history = run(Batches(x, y, 8), 2, "float32", validation=(x, y), smooth=3)
@@ -305,45 +312,45 @@ class Spy(nn.Module):
         return x
 
 
-def test_validation_runs_in_evaluation_mode_unrecorded_and_in_chunks(monkeypatch):
+def test_validation_runs_in_evaluation_mode_unrecorded_and_in_chunks(backend, monkeypatch):
     monkeypatch.setattr(train, "CHUNK", 10)
     spy = Spy()
-    x, y = classes()
+    ((x, y),) = on(backend, classes())
     model = network("float32", spy, nn.Dropout(0.5))
     _, history = run([(x, y)], 1, model=model, validation=(x, y))
     assert spy.calls == [(True, True, N), (False, False, 10), (False, False, 10), (False, False, 6)]
     model.eval()
     scores = model(x)
     assert history.val_loss[-1] == pytest.approx(tg.cross_entropy(scores, y).item(), rel=1e-6)
-    assert history.val_accuracy[-1] == (scores.data.argmax(axis=1) == y).mean()
+    assert history.val_accuracy[-1] == (scores.numpy().argmax(axis=1) == classes()[1]).mean()
 
 
-def test_evaluate_gives_the_mean_over_all_samples(monkeypatch):
+def test_evaluate_gives_the_mean_over_all_samples(backend, monkeypatch):
     monkeypatch.setattr(train, "CHUNK", 10)
-    x, y = classes("float64")
+    ((x, y),) = on(backend, classes("float64"))
     model = network("float64")
     loss, accuracy = evaluate(model, tg.cross_entropy, x, y)
     scores = model(x)
     assert loss == pytest.approx(tg.cross_entropy(scores, y).item(), rel=1e-12)
-    assert accuracy == (scores.data.argmax(axis=1) == y).mean()
+    assert accuracy == (scores.numpy().argmax(axis=1) == classes()[1]).mean()
     assert evaluate(model, tg.mse_loss, x, np.zeros((N, CLASSES)))[1] is None
     assert model.training
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_model_trains_in_training_mode_and_ends_in_the_mode_it_came_in(training):
+def test_the_model_trains_in_training_mode_and_ends_in_the_mode_it_came_in(backend, training):
     spy = Spy()
     model = network("float32", spy).train(training)
-    run([classes()], 1, model=model, validation=classes())
+    run(on(backend, classes()), 1, model=model, validation=classes())
     assert [call[0] for call in spy.calls] == [True, False]
     assert [module.training for module in model.modules()] == [training] * len(model.modules())
 
 
-def test_a_part_frozen_by_eval_stays_frozen_while_the_rest_trains():
+def test_a_part_frozen_by_eval_stays_frozen_while_the_rest_trains(backend):
     frozen, spy = Spy(), Spy()
     model = network("float32", frozen, spy)
     frozen.eval()
-    run([classes()], 1, model=model, validation=classes())
+    run(on(backend, classes()), 1, model=model, validation=classes())
     assert [call[0] for call in frozen.calls] == [False, False]
     assert [call[0] for call in spy.calls] == [True, False]
     assert (model.training, frozen.training, spy.training) == (True, False, True)
@@ -422,8 +429,8 @@ def test_weights_that_are_nan_already_are_not_blamed_on_an_op():
         run([(x, y)], 1, model=model)
 
 
-def test_a_gpu_that_is_not_waited_for_tells_of_its_nan_at_the_end_of_the_epoch():
-    with strict_cupy.installed(), tg.use("cupy"):
+def test_a_gpu_that_is_not_waited_for_tells_of_its_nan_at_the_end_of_the_epoch(cp):
+    with tg.use("cupy"):
         model = nn.Linear(4, 1).to("cupy")
         optimizer = SGD(model.parameters(), 0.1, check_finite=False)
         x = np.ones((6, 4), "f4")
@@ -433,8 +440,8 @@ def test_a_gpu_that_is_not_waited_for_tells_of_its_nan_at_the_end_of_the_epoch()
             fit(model, tg.mse_loss, optimizer, batches, 1)
 
 
-def test_a_gpu_tells_of_a_gradient_that_was_not_finite_at_the_end_of_the_epoch():
-    with strict_cupy.installed(), tg.use("cupy"):
+def test_a_gpu_tells_of_a_gradient_that_was_not_finite_at_the_end_of_the_epoch(cp):
+    with tg.use("cupy"):
         model = nn.Linear(4, 1).to("cupy")
         optimizer = SGD(model.parameters(), 0.1)
 
@@ -446,9 +453,9 @@ def test_a_gpu_tells_of_a_gradient_that_was_not_finite_at_the_end_of_the_epoch()
             fit(model, loss, optimizer, batches, 1)
 
 
-def test_an_interrupt_leaves_the_weights_of_the_last_whole_step_and_its_history():
+def test_an_interrupt_leaves_the_weights_of_the_last_whole_step_and_its_history(backend):
     x, y = classes()
-    batches = [(x[:8], y[:8]), (x[8:16], y[8:16]), (x[16:], y[16:])]
+    batches = on(backend, (x[:8], y[:8]), (x[8:16], y[8:16]), (x[16:], y[16:]))
 
     class Interrupted(Recorded):
         def __call__(self, prediction, y):
@@ -492,10 +499,10 @@ BAD = [
 
 
 @pytest.mark.parametrize(("wrong", "error", "text"), BAD, ids=lambda value: None)
-def test_bad_arguments_are_told_before_anything_changes(wrong, error, text):
+def test_bad_arguments_are_told_before_anything_changes(backend, wrong, error, text):
     model = network()
     optimizer, before = momentum(model), weights(model)
-    good = {"loss": tg.cross_entropy, "batches": [classes()], "epochs": 1}
+    good = {"loss": tg.cross_entropy, "batches": on(backend, classes()), "epochs": 1}
     with pytest.raises(error, match=text):
         fit(model, optimizer=optimizer, **{**good, **wrong})
     assert np.array_equal(weights(model), before)
@@ -503,29 +510,30 @@ def test_bad_arguments_are_told_before_anything_changes(wrong, error, text):
     assert model.training
 
 
-def test_an_optimizer_of_another_model_is_refused_and_one_of_a_part_is_not():
-    model, other = network(), network()
+def test_an_optimizer_of_another_model_is_refused_and_one_of_a_part_is_not(backend):
+    model, other, batches = network(), network(), on(backend, classes())
     with pytest.raises(ValueError, match="Momentum holds none of the parameters of"):
-        fit(model, tg.cross_entropy, momentum(other), [classes()], 1)
+        fit(model, tg.cross_entropy, momentum(other), batches, 1)
     first = model.state_dict()
     last_layer = model.parameters()[2:]
-    fit(model, tg.cross_entropy, SGD(last_layer, 0.1), [classes()], 1)
+    fit(model, tg.cross_entropy, SGD(last_layer, 0.1), batches, 1)
     changed = [name for name, value in model.state_dict().items()
                if not np.array_equal(value, first[name])]  # fmt: skip
     assert len(changed) == 2
 
 
-def test_no_epochs_change_nothing_and_a_generator_serves_for_one():
-    model = network()
+def test_no_epochs_change_nothing_and_a_generator_serves_for_one(backend):
+    model, batches = network(), on(backend, classes())
     before = weights(model)
     assert fit(model, tg.cross_entropy, momentum(model), [], 0).epochs == []
     assert np.array_equal(weights(model), before)
-    assert len(fit(model, tg.cross_entropy, momentum(model), iter([classes()]), 1).loss) == 1
+    assert len(fit(model, tg.cross_entropy, momentum(model), iter(batches), 1).loss) == 1
 
 
 # ---- the progress bar ----
 
 
+@everywhere
 def test_progress_goes_to_stderr_if_asked_for_and_nowhere_else(capsys):
     x, y = classes()
     _, history = run(Batches(x, y, 8), 2, "float32", progress=True, label="[digits]")
@@ -539,7 +547,9 @@ def test_progress_goes_to_stderr_if_asked_for_and_nowhere_else(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_bar_reads_losses_a_few_times_a_second_and_not_at_every_step(monkeypatch, capsys):
+def test_the_bar_reads_losses_a_few_times_a_second_and_not_at_every_step(
+    backend, monkeypatch, capsys
+):
     read, now = [], [0.0]
     monkeypatch.setattr(train.time, "monotonic", lambda: now[0])
     original = History.loss_at
@@ -550,24 +560,26 @@ def test_the_bar_reads_losses_a_few_times_a_second_and_not_at_every_step(monkeyp
         return tg.cross_entropy(prediction, y)
 
     model = network()
-    fit(model, loss, momentum(model), [classes()] * 100, 1, progress=True)
+    fit(model, loss, momentum(model), on(backend, classes()) * 100, 1, progress=True)
     assert 4 <= len(read) <= 6  # one second, four times, and once at the end
 
 
 # ---- optimizers that want more than a step -------------------------------------------------------
 
 
-def test_a_schedule_that_waits_for_a_plateau_hears_the_loss_of_each_epoch():
+def test_a_schedule_that_waits_for_a_plateau_hears_the_loss_of_each_epoch(backend):
     x, y = classes("float64")
     model, lr = network("float64"), tg.optim.schedules.OnPlateau(0.5, factor=0.1, patience=1)
     optimizer = SGD(model.parameters(), lr=lr)
     history = fit(model, tg.cross_entropy, optimizer, Batches(x, y, 26, shuffle=False), 3)
     assert lr(0) == 0.5
     assert lr.best == min(history.loss)
-    fit(model, lambda p, y: tg.cross_entropy(p, y) * 0 + 9.0, optimizer, [(x, y)], 2)
+    flat = lambda p, y: tg.cross_entropy(p, y) * 0 + 9.0
+    fit(model, flat, optimizer, on(backend, (x, y)), 2)
     assert lr(0) == 0.05
 
 
+@everywhere
 def test_the_validation_loss_is_what_a_plateau_is_told_if_there_is_one():
     x, y = classes("float64")
     model, lr = network("float64"), tg.optim.schedules.OnPlateau(0.5)
@@ -596,8 +608,7 @@ def test_an_average_of_weights_is_what_is_validated_and_training_goes_on_as_if_i
 
 
 @pytest.mark.parametrize("name", ["Nesterov", "SAM", "Lookahead", "LBFGS", "Adam", "Muon"])
-def test_one_loop_trains_with_optimizers_of_every_kind(name):
-    x, y = classes("float64")
+def test_one_loop_trains_with_optimizers_of_every_kind(backend, name):
     model = network("float64")
     params = model.parameters()
     matrices = [t for t in params if t.ndim == 2]
@@ -609,6 +620,6 @@ def test_one_loop_trains_with_optimizers_of_every_kind(name):
         "Adam": lambda: tg.optim.Adam(params, lr=0.02),
         "Muon": lambda: tg.optim.Muon(matrices, lr=0.05),
     }[name]()
-    history = fit(model, tg.cross_entropy, optimizer, [(x, y)], 12)
+    history = fit(model, tg.cross_entropy, optimizer, on(backend, classes("float64")), 12)
     assert history.loss[-1] < 0.9 * history.loss[0]
     assert optimizer.t == history.steps == 12
