@@ -261,7 +261,8 @@ def _hessian(loss: Callable[[], Tensor], tensors: Sequence[Tensor]) -> Callable:
         raise FloatingPointError(f"limits: the loss is {value.item()}")
     if value.op is not None and value.inputs is None:
         raise ValueError("limits: loss() gives the loss alone, without a walk backward()")
-    if not value.requires_grad or not set(graph_of(value)) & set(tensors):
+    _, leaves = graph_of(value) if value.requires_grad else ([], [])
+    if not set(leaves) & set(tensors):
         raise ValueError(
             "limits: the loss depends on none of the weights of this optimizer (or was computed "
             "inside no_grad())"
