@@ -12,9 +12,15 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tinygrad_opt import plots
+from tinygrad_opt import plots, report
 from tinygrad_opt.lab import CONTESTANTS
+from tinygrad_opt.lab.digits_race import DigitsRace
+from tinygrad_opt.lab.experiments import experiments
 from tinygrad_opt.lab.race import Result
+from tinygrad_opt.plots.digits_race import digits_race_figure
+from tinygrad_opt.plots.mini_batches import mini_batches_figure, smoothing_figure
+from tinygrad_opt.plots.sweep import sweep_figure
+from tinygrad_opt.plots.tuning import tuning_figure
 from tinygrad_opt.train import Epoch, History
 
 RUNS = {
@@ -243,9 +249,38 @@ def test_nothing_to_draw_is_an_error(draw):
         draw([])
 
 
-def test_a_single_axes_for_the_race_is_refused():
-    with pytest.raises(ValueError, match="ax is a pair of axes"):
-        plots.race_figure(results(), ax=Figure().add_subplot())
+DRAWN = [  # all but those that ask their finding first
+    draw for experiment in experiments().values() for draw in report.figures(experiment).values()
+    if draw not in (sweep_figure, digits_race_figure, mini_batches_figure, smoothing_figure)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("draw", [*DRAWN, tuning_figure], ids=lambda draw: draw.__name__)
+def test_another_number_of_axes_than_a_figure_has_is_refused_by_its_name(draw):
+    many = Figure().subplots(5)
+    for ax, told in ((many, 5), (list(many), 5), ("here", "'here'"), ([many[0], 3], "3")):
+        with pytest.raises(ValueError, match=rf"^{draw.__name__}: ax is [1-4] axes, not {told}"):
+            draw(None, ax)
+
+
+@pytest.mark.parametrize(("draw", "count"), [
+    (plots.race_figure, 2), (plots.loss_curves, 1), (plots.accuracy_dots, 1),
+])  # fmt: skip
+def test_another_number_of_axes_for_the_race_is_refused(draw, count):
+    page = Figure()
+    many = [page.add_subplot() for _ in range(3 - count)]
+    with pytest.raises(ValueError, match=f"{draw.__name__}: ax is {count} axes, not {3 - count}"):
+        draw(results(), ax=many[0] if len(many) == 1 else many)
+    with pytest.raises(ValueError, match="race_figure: ax is 2 axes, not 1"):
+        digits_race_figure(DigitsRace([], results(), []), page.add_subplot())
+
+
+def test_axes_may_come_in_a_list_a_tuple_or_an_array_of_any_shape():
+    page = Figure()
+    array = page.subplots(2, 1, squeeze=False)
+    for ax in (array, array.ravel(), list(array.ravel()), tuple(array.ravel())):
+        left, right = plots.race_figure(results(), ax=ax)
+        assert [left, right] == page.axes
 
 
 # ---- labels apart ----

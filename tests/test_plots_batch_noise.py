@@ -25,7 +25,7 @@ def test_the_histogram_holds_every_batch_and_the_bell_is_as_wide_as_predicted(fo
     lines = lines_of(left)
     bars = left.containers[0]
     assert sum(bar.get_height() * bar.get_width() for bar in bars) == pytest.approx(1)
-    assert bars[0].get_x() == found.along.min()
+    assert bars[0].get_x() == pytest.approx(found.along.min(), rel=1e-12)
     x, bell = lines["predicted"].get_data()
     step = x[1] - x[0]
     assert bell.sum() * step == pytest.approx(1, abs=1e-3)

@@ -29,6 +29,13 @@ def lines_of(ax):
     return {line.get_label(): line for line in ax.get_lines()}
 
 
+@pytest.mark.parametrize(("draw", "count"), [(mini_batches_figure, 3), (smoothing_figure, 2)])
+def test_another_number_of_axes_than_a_figure_has_is_refused_by_its_name(found, draw, count):
+    ax = Figure().add_subplot()
+    with pytest.raises(ValueError, match=f"{draw.__name__}: ax is {count} axes, not 1"):
+        draw(found, ax)
+
+
 # ---- the mosaics ----
 
 

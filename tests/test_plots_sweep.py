@@ -101,5 +101,5 @@ def test_a_map_where_all_diverged_can_be_drawn_too():
 def test_it_draws_into_axes_that_are_given_and_counts_them(found):
     axes = list(Figure().subplots(1, 3))
     assert sweep_figure(found, axes) == axes
-    with pytest.raises(ValueError, match="2 maps and one more take 3 axes, not 2"):
+    with pytest.raises(ValueError, match="sweep_figure: ax is 3 axes, not 2"):
         sweep_figure(found, axes[:2])

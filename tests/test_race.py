@@ -282,9 +282,9 @@ def test_a_word_means_a_contestant_or_its_whole_family_in_the_order_of_the_table
     assert [c.key for c in chosen(["Momentum"])] == momentum
     assert [c.key for c in chosen(["momentum-0.9", "SGD", "sgd"])] == ["sgd", "momentum-0.9"]
     assert [c.key for c in chosen()] == KEYS
-    with pytest.raises(ValueError, match=r"no optimizer 'Momentun' here; did you mean 'momentum'\?"):
+    with pytest.raises(ValueError, match=r"'Momentun' here; did you mean 'momentum'\?"):
         chosen(["Momentun"])
-    with pytest.raises(ValueError, match=r"no optimizer 'zzz' here; known are sgd, momentum-0\.75, "):
+    with pytest.raises(ValueError, match=r"no optimizer 'zzz' here; known are sgd, momentum-0\.75"):
         chosen(["zzz"])
 
 

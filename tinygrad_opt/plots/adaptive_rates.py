@@ -12,6 +12,7 @@ from tinygrad_opt.plots.style import (
     GRID,
     INK,
     PAPER,
+    axes_of,
     colour,
     dressed,
     label_ends,
@@ -43,7 +44,8 @@ def rates_figure(finding: AdaptiveRates, ax: Any = None) -> Any:
             "lowest is there once in 200 samples.",
             rates_caption(finding), (1, 1, 1, 0.05), wspace=0.16, left=0.09, right=0.93,
         )  # fmt: skip
-    *panels, scale = ax
+    axes = axes_of("rates_figure", ax, 4)
+    *panels, scale = axes
     shades, norm = _shades(finding)
     rows = np.arange(len(finding.often) + 1)
     for n, (each, (name, run)) in enumerate(zip(panels, finding.learnt.items(), strict=True)):
@@ -61,7 +63,7 @@ def rates_figure(finding: AdaptiveRates, ax: Any = None) -> Any:
     bar.set_label("rate: weight change per unit of gradient", color=INK)
     bar.outline.set_visible(False)
     scale.tick_params(colors=INK, labelsize=9.5)
-    return tuple(ax)
+    return tuple(axes)
 
 
 def _shades(finding: AdaptiveRates) -> tuple[Any, Any]:
@@ -108,7 +110,7 @@ def response_figure(finding: AdaptiveRates, ax: Any = None) -> Any:
             "One weight whose gradient is known. Lines: by how it moves; dots: by formula.",
             response_caption(finding), (1.1, 1), wspace=0.5, left=0.07, right=0.97,
         )  # fmt: skip
-    left, right = ax
+    left, right = axes_of("response_figure", ax, 2)
     left.set_yscale("log")
     ends = []
     for name in RULES:
@@ -177,12 +179,13 @@ def stuck_figure(finding: AdaptiveRates, ax: Any = None) -> Any:
         The axes.
     """
     if ax is None:
-        (ax,) = sheet(
+        ax = sheet(
             "An example in which Adam goes the wrong way",
             "Gradient 1010 once in 101 steps and -10 in all others, on [-1, 1] (Reddi, Kale, Kumar "
             "2018): on average it is +0.1, so -1 is best.",
             stuck_caption(finding), left=0.06, right=0.86,
         )  # fmt: skip
+    (ax,) = axes_of("stuck_figure", ax, 1)
     ends = []
     for name, path in finding.stuck.items():
         means = path.reshape(-1, 101, path.shape[1]).mean(axis=1)  # of each cycle

@@ -6,7 +6,17 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.lab.batch_noise import SHOWN, TWIN_BATCH, TWIN_IMAGES, BatchNoise
-from tinygrad_opt.plots.style import ACCENT, GRID, INK, OTHER, colour, dressed, label_ends, sheet
+from tinygrad_opt.plots.style import (
+    ACCENT,
+    GRID,
+    INK,
+    OTHER,
+    axes_of,
+    colour,
+    dressed,
+    label_ends,
+    sheet,
+)
 
 SAMPLED = {"replaced": "with replacement", "shuffled": "each once", "balanced": "classes balanced"}
 INKS = {"replaced": OTHER, "shuffled": INK, "balanced": ACCENT}
@@ -33,7 +43,7 @@ def batch_noise_figure(finding: BatchNoise, ax: Any = None) -> Any:
             batch_noise_caption(finding), (1, 1.2, 1.1), width=13, wspace=0.3, left=0.03,
             right=0.885,
         )  # fmt: skip
-    left, middle, right = ax
+    left, middle, right = axes_of("batch_noise_figure", ax, 3)
     _scatter(left, finding)
     _sizes(middle, finding)
     _twins(right, finding)

@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_opt.files import replacing
 from tinygrad_opt.lab.contours import LANDSCAPES, Contours, Landscape
 from tinygrad_opt.lab.contours import Path as Way
-from tinygrad_opt.plots.style import ACCENT, INK, colour, sheet
+from tinygrad_opt.plots.style import ACCENT, INK, axes_of, colour, sheet
 
 GROUND = "#FFFFFF", "#B9C5D2"  # low and high
 FRAMES = 80  # of the moving picture, at most, besides each of the first steps
@@ -29,14 +29,15 @@ def contours_figure(finding: Contours, ax: Any = None) -> Any:
     Returns:
         The three axes, in the order of `LANDSCAPES`.
     """
-    axes = _page(finding, contours_caption(finding)) if ax is None else tuple(ax)
+    axes = _page(finding, contours_caption(finding)) if ax is None else ax
+    axes = axes_of("contours_figure", axes, len(LANDSCAPES))
     for each, (key, ways) in zip(axes, finding.paths.items()):
         _ground(each, LANDSCAPES[key])
         for way in ways:
             _line(each, way, way.weights)
         _names(each, LANDSCAPES[key], ways)
         _standings(each, sorted(ways, key=_arrival), finding.steps)
-    return axes
+    return tuple(axes)
 
 
 def contours_caption(finding: Contours) -> str:

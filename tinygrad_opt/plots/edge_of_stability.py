@@ -4,7 +4,7 @@ the same."""
 from typing import Any
 
 from tinygrad_opt.lab.edge_of_stability import EdgeOfStability, Run
-from tinygrad_opt.plots.style import ACCENT, GRID, INK, colour, dressed, label_ends, sheet
+from tinygrad_opt.plots.style import ACCENT, GRID, INK, axes_of, colour, dressed, label_ends, sheet
 
 SHADES = (1.0, 0.5)  # one optimizer at two rates
 
@@ -26,7 +26,7 @@ def edge_of_stability_figure(finding: EdgeOfStability, ax: Any = None) -> Any:
             "once; each optimizer has a limit of its own.",
             edge_of_stability_caption(finding), (1.2, 1), wspace=0.2, right=0.81,
         )  # fmt: skip
-    left, right = ax
+    left, right = axes_of("edge_of_stability_figure", ax, 2)
     return sharpness_curves(finding, left), loss_curves(finding, right)
 
 

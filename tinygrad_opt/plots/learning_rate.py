@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_opt.lab.descent import FATES
 from tinygrad_opt.lab.learning_rate import FACTORS, Edge, LearningRate, Path
 from tinygrad_opt.lab.theory import stability_limit
-from tinygrad_opt.plots.style import ACCENT, GRID, INK, PAPER, colour, dressed, sheet
+from tinygrad_opt.plots.style import ACCENT, GRID, INK, PAPER, axes_of, colour, dressed, sheet
 
 SHOWN = 8  # steps of a path
 FLOOR, CEILING = 1e-4, 1e4
@@ -40,7 +40,7 @@ def learning_rate_figure(finding: LearningRate, ax: Any = None) -> Any:
             "the same colours, each at and around its own limit.",
             learning_rate_caption(finding), (1, 1, 1.15), width=13, wspace=0.34, left=0.04,
         )  # fmt: skip
-    left, middle, right = ax
+    left, middle, right = axes_of("learning_rate_figure", ax, 3)
     return bowl(finding.paths, left), fans(finding.edges, middle), limit_dots(finding.edges, right)
 
 

@@ -8,15 +8,7 @@ import numpy as np
 
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.look_ahead import DAMPED, METHODS, MUS, SMALLEST, LookAhead, Path, fitted_rate
-from tinygrad_opt.plots.style import (
-    ACCENT,
-    GRID,
-    INK,
-    colour,
-    dressed,
-    label_ends,
-    sheet,
-)
+from tinygrad_opt.plots.style import ACCENT, GRID, INK, axes_of, colour, dressed, label_ends, sheet
 
 SHOWN = (1, 4, 8)  # the steps that are taken apart
 FAINT = 1e-4  # of its first size: where a swing is drawn no further
@@ -43,7 +35,7 @@ def look_ahead_figure(finding: LookAhead, ax: Any = None) -> Any:
             f"μ = {finding.mu:g} for both. Ring: where the gradient of a step was taken.",
             look_ahead_caption(finding), (1, 1), wspace=0.14, left=0.045, height=5.2,
         )  # fmt: skip
-    left, right = ax
+    left, right = axes_of("look_ahead_figure", ax, 2)
     for each, name in ((left, "Momentum"), (right, "Nesterov")):
         path = finding.paths[name]
         _valley(each, finding)
@@ -135,7 +127,7 @@ def limit_figure(finding: LookAhead, ax: Any = None) -> Any:
             f"Right: a weight on a bowl, μ = {finding.mu:g}.",
             limit_caption(finding), (1, 1.35), wspace=0.62, right=0.98,
         )  # fmt: skip
-    left, right = ax
+    left, right = axes_of("limit_figure", ax, 2)
     mus = np.linspace(0, 0.999, 200)
     ends = []
     for name, label in (("SGD", "gradient descent"), ("Momentum", "heavy ball"),

@@ -4,7 +4,7 @@ all need, a piece for each vector that it remembers."""
 from typing import Any
 
 from tinygrad_opt.lab.memory import FLOAT, MB, Held, MemoryFinding
-from tinygrad_opt.plots.style import GRID, INK, colour, dressed, sheet
+from tinygrad_opt.plots.style import GRID, INK, axes_of, colour, dressed, sheet
 
 BASE = "#D9D9D9"  # weights and gradients: no optimizer's
 NOTED = {"Nesterov": "Nesterov, while it looks ahead", "ScheduleFree": "ScheduleFree, after eval()",
@@ -21,14 +21,16 @@ def memory_figure(finding: MemoryFinding, ax: Any = None) -> Any:
     Returns:
         The axes.
     """
-    rows = sorted(finding.held.values(), key=lambda each: each.held)
     if ax is None:
-        (ax,) = sheet(
+        ax = sheet(
             "What an optimizer remembers",
             f"Bytes held for {finding.weights:,} weights (float32) after a few steps, as traced. "
             "Grey: weights and gradients; dashed: for a while only.",
-            memory_caption(finding), height=2.9 + 0.25 * len(rows), left=0.19, right=0.97,
+            memory_caption(finding), height=2.9 + 0.25 * len(finding.held), left=0.19,
+            right=0.97,
         )  # fmt: skip
+    (ax,) = axes_of("memory_figure", ax, 1)
+    rows = sorted(finding.held.values(), key=lambda each: each.held)
     for y, each in enumerate(rows):
         _bar(ax, y, each, finding)
     ax.set_yticks(range(len(rows)), [each.name for each in rows])

@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.lab.mini_batches import Gradients, MiniBatches
-from tinygrad_opt.plots.style import ACCENT, GRID, INK, OTHER, colour, dressed, label_ends, sheet
+from tinygrad_opt.plots.style import (
+    ACCENT,
+    GRID,
+    INK,
+    OTHER,
+    axes_of,
+    colour,
+    dressed,
+    label_ends,
+    sheet,
+)
 
 # Tol's muted colours (2021), apart for every kind of colour vision; a batch each, in turn.
 BATCHES = (
@@ -39,7 +49,7 @@ def mini_batches_figure(finding: MiniBatches, ax: Any = None) -> Any:
             "several times has its cell divided.",
             mini_batches_caption(finding), (1, 1, 2.1), wspace=0.1, height=6.6, left=0.022,
         )  # fmt: skip
-    left, middle, right = ax
+    left, middle, right = axes_of("mini_batches_figure", ax, 3)
     _mosaic(left, random, "At random")
     _mosaic(middle, even, "Class-balanced")
     _errors(right, random, even)
@@ -155,7 +165,7 @@ def smoothing_figure(finding: MiniBatches, ax: Any = None) -> Any:
             "same learning rate.",
             smoothing_caption(finding), (1.1, 1), wspace=0.5, right=0.86,
         )  # fmt: skip
-    left, right = ax
+    left, right = axes_of("smoothing_figure", ax, 2)
     _losses(left, finding)
     _paths(right, finding)
     return left, right

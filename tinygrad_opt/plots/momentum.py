@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.momentum import METHODS, MomentumFinding
-from tinygrad_opt.plots.style import GRID, INK, PAPER, colour, dressed, label_ends, sheet
+from tinygrad_opt.plots.style import GRID, INK, PAPER, axes_of, colour, dressed, label_ends, sheet
 
 VALLEYS = np.geomspace(2, 1e6, 120)  # κ, at which lines are drawn
 
@@ -31,7 +31,7 @@ def momentum_figure(finding: MomentumFinding, ax: Any = None) -> Any:
             "from 1 to κ. Lines: predicted; dots and bands: measured.",
             momentum_caption(finding), (1, 1.15), wspace=0.16, right=0.84,
         )  # fmt: skip
-    left, right = ax
+    left, right = axes_of("momentum_figure", ax, 2)
     return memory_curves(finding, left), valley_lines(finding, right)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.lab.perturbation import Perturbation, reached, saddle
-from tinygrad_opt.plots.style import ACCENT, GRID, INK, PAPER, colour, dressed, sheet
+from tinygrad_opt.plots.style import ACCENT, GRID, INK, PAPER, axes_of, colour, dressed, sheet
 
 SEEN = 2.3  # how far from the middle of the saddle the map goes
 PALE = 0.45  # half the noise, and the noise with a decay
@@ -30,7 +30,7 @@ def perturbation_figure(finding: Perturbation, ax: Any = None) -> Any:
             "neuron, and in a bowl. Dots and stairs: measured; curves: predicted.",
             perturbation_caption(finding), (1, 1.25, 1), width=13, wspace=0.3,
         )  # fmt: skip
-    left, middle, right = ax
+    left, middle, right = axes_of("perturbation_figure", ax, 3)
     _map(left, finding)
     _shares(middle, finding)
     _floors(right, finding)

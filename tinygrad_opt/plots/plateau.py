@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinygrad_opt.lab.plateau import Plateau, Run
-from tinygrad_opt.plots.style import ACCENT, GRID, INK, colour, dressed, label_ends, sheet
+from tinygrad_opt.plots.style import ACCENT, GRID, INK, axes_of, colour, dressed, label_ends, sheet
 
 SHADES = (1.0, 0.6, 0.35)  # one optimizer at several rates
 
@@ -27,7 +27,7 @@ def plateau_figure(finding: Plateau, ax: Any = None) -> Any:
             "the loss is predicted to stop.",
             plateau_caption(finding), (1, 1), wspace=0.62, right=0.86,
         )  # fmt: skip
-    left, right = ax
+    left, right = axes_of("plateau_figure", ax, 2)
     runs = finding.runs
     momenta = {key: run for key, run in runs.items() if key.startswith("mu=")}
     _curves(left, {key: runs[key] for key in ("rate", "half", "quarter", "schedule")})

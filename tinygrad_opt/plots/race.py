@@ -10,6 +10,7 @@ from tinygrad_opt.plots.style import (
     GRID,
     INK,
     PAPER,
+    axes_of,
     colour,
     dressed,
     figure,
@@ -39,10 +40,7 @@ def race_figure(results: Sequence[Result], ax: Any = None) -> Any:
     """
     _check(results)
     if ax is not None:
-        try:
-            left, right = ax
-        except (TypeError, ValueError):
-            raise ValueError("race_figure: ax is a pair of axes, for loss and accuracy") from None
+        left, right = axes_of("race_figure", ax, 2)
         return loss_curves(results, left), accuracy_dots(results, right)
     height = max(5.6, 2.64 + 0.26 * len(_standing(results)))  # inches: a row an optimizer
     left, right = sheet(
@@ -67,6 +65,7 @@ def loss_curves(results: Sequence[Result], ax: Any = None, in_rows: bool = False
     from matplotlib.ticker import MaxNLocator
 
     ax = figure(7, 4.6, right=0.73).add_subplot() if ax is None else ax
+    (ax,) = axes_of("loss_curves", ax, 1)
     ax.set_yscale("log")
     standing = _standing(results)
     ends: dict[str, tuple[float, float]] = {}
@@ -106,6 +105,7 @@ def accuracy_dots(results: Sequence[Result], ax: Any = None, names: bool = True)
     optimizer, in the order of their training losses, a dot a start (equal ones stacked), a bar at
     their mean, and beside it that mean and α. `names` names the rows."""
     ax = figure(7, 4.6, right=0.8).add_subplot() if ax is None else ax
+    (ax,) = axes_of("accuracy_dots", ax, 1)
     rows = _standing(results)
     tall = min(0.36, 0.03 * len(rows))
     beside = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 9, "color": INK}

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinygrad_opt.files import replacing
 
 # A hue for each family, a lightness for each of its members. Those that one compares most have the
@@ -95,6 +97,17 @@ def sheet(
     for y, text, style in texts:
         page.text(0.25 / width, y / height, text, color=INK, va="center", **style)
     return list(axes)
+
+
+def axes_of(figure: str, ax: Any, count: int) -> list[Any]:
+    """What a figure was given as `ax`, one by one. ValueError, naming the figure, unless they are
+    so many axes: one alone, or some in a list, tuple or array."""
+    found = np.ravel(np.array(ax, dtype=object)).tolist()
+    strange = [each for each in found if not hasattr(each, "get_position")]
+    if strange or len(found) != count:
+        given = repr(strange[0]) if strange else len(found)
+        raise ValueError(f"{figure}: ax is {count} axes, not {given}")
+    return found
 
 
 def save(ax: Any, path: Path | str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.sweep import Map, Sweep
 from tinygrad_opt.plots.momentum import pace
-from tinygrad_opt.plots.style import ACCENT, INK, dressed, sheet
+from tinygrad_opt.plots.style import ACCENT, INK, axes_of, dressed, sheet
 
 SHOWN = (0.0, 0.5, 0.75, 0.9, 0.97, 0.99)  # μ, where the axis is labelled
 LAND = "#E7E2DB"  # where it diverges
@@ -40,12 +40,7 @@ def sweep_figure(finding: Sweep, ax: Any = None) -> Any:
             height=5.8, wspace=0.16, left=0.05, right=0.99,
         )  # fmt: skip
         _make_room(ax)
-    axes = list(ax)
-    if len(axes) != len(maps) + 1:
-        raise ValueError(
-            f"sweep_figure: {len(maps)} map{'s' * (len(maps) > 1)} and one more take "
-            f"{len(maps) + 1} axes, not {len(axes)}"
-        )
+    axes = axes_of("sweep_figure", ax, len(maps) + 1)
     values = np.concatenate([shown(made)[~made.diverged] for made in maps])
     values = values[(values > 0) & np.isfinite(values)]  # what a logarithm can show
     low, high = (values.min(), values.max()) if len(values) else (1.0, 10.0)

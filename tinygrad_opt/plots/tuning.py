@@ -6,7 +6,7 @@ import numpy as np
 
 from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.tuning import FRICTION, REACH, SPACE, Tuning
-from tinygrad_opt.plots.style import ACCENT, GRID, INK, dressed, sheet
+from tinygrad_opt.plots.style import ACCENT, GRID, INK, axes_of, dressed, sheet
 
 SHOWN = (0.0, 0.5, 0.75, 0.9, 0.97, 0.99)  # μ, where the axis is labelled
 COLOURS = "viridis_r"  # dark is a high loss
@@ -30,7 +30,7 @@ def tuning_figure(found: Tuning, ax: Any = None) -> Any:
             "tried; the star is the best.",
             tuning_caption(found), (1.25, 1), wspace=0.34,
         )  # fmt: skip
-    left, right = ax
+    left, right = axes_of("tuning_figure", ax, 2)
     return tried_pairs(found, left), losses_in_order(found, right)
 
 
