@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from tinygrad_opt import optim
+from tinygrad_opt import backend, optim
 from tinygrad_opt.lab.adaptive_rates import _mean_so_far
 from tinygrad_opt.lab.effective_rate import effective_rate
 from tinygrad_opt.optim import schedules
 from tinygrad_opt.tensor import Tensor
+
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
 
 FOLLOW_G = {
     "SGD": lambda w: optim.SGD(w, lr=0.1),
@@ -37,8 +39,8 @@ def steps_of(make, count=7, seed=0, dtype="float64"):
     for _ in range(count):
         g = draws.standard_normal((2, 3)).astype(dtype)
         g = g * np.array([1.0, 100.0, 0.01], dtype)
-        before = w.numpy().copy()
-        w.grad = g
+        before = w.numpy()
+        w.grad = backend.asarray(g)
         optimizer.step()
         l2 = optimizer.groups[0]["l2"]
         seen.append(g + l2 * before)
@@ -46,6 +48,7 @@ def steps_of(make, count=7, seed=0, dtype="float64"):
             np.reshape(seen, (len(seen), -1)), 0.9).reshape(2, 3)  # fmt: skip
 
 
+@everywhere
 @pytest.mark.parametrize("make", FOLLOW_G.values(), ids=FOLLOW_G)
 def test_the_rate_times_the_gradient_is_how_far_each_weight_went_down(make):
     for optimizer, g, moved, _ in steps_of(make):
@@ -55,12 +58,14 @@ def test_the_rate_times_the_gradient_is_how_far_each_weight_went_down(make):
         np.testing.assert_array_equal(effective_rate(optimizer, "w", of="g"), rate)
 
 
+@everywhere
 @pytest.mark.parametrize("make", FOLLOW_MEAN.values(), ids=FOLLOW_MEAN)
 def test_for_adam_and_its_kin_it_is_the_rate_times_the_mean_gradient(make):
     for optimizer, _, moved, mean in steps_of(make, count=12):
         np.testing.assert_allclose(effective_rate(optimizer, "w") * mean, moved, atol=1e-13)
 
 
+@everywhere
 @pytest.mark.parametrize("make", [
     lambda w: optim.Adam(w, lr=0.1, form="eps_hat"), lambda w: optim.Adamax(w, lr=0.1),
 ])  # fmt: skip
@@ -70,6 +75,7 @@ def test_where_the_correction_is_folded_into_the_rate_it_is_that_of_m(make):
         np.testing.assert_allclose(effective_rate(optimizer, "w") * m, moved, atol=1e-13)
 
 
+@everywhere
 def test_nadam_follows_its_own_mixture_of_mean_and_gradient():
     for optimizer, _, moved, _ in steps_of(lambda w: optim.NAdam(w, lr=0.1)):
         v_hat = optimizer.state_dict()["slots"]["w"]["v"] / (1 - 0.999**optimizer.t)
@@ -77,6 +83,7 @@ def test_nadam_follows_its_own_mixture_of_mean_and_gradient():
         assert np.isfinite(moved).all()
 
 
+@everywhere
 def test_the_rate_has_the_dtype_of_the_weights():
     for optimizer, g, moved, _ in steps_of(FOLLOW_G["RMSProp"], dtype="float32"):
         rate = effective_rate(optimizer, "w")
@@ -84,10 +91,11 @@ def test_the_rate_has_the_dtype_of_the_weights():
         np.testing.assert_allclose(rate * g, moved, rtol=1e-4, atol=1e-6)
 
 
+@everywhere
 def test_a_weight_that_never_had_a_gradient_has_an_infinite_rate_without_epsilon():
     w = Tensor(np.zeros(2), requires_grad=True)
     optimizer = optim.Adagrad([("w", w)], lr=0.1, eps=0.0)
-    w.grad = np.array([2.0, 0.0])
+    w.grad = [2.0, 0.0]
     optimizer.step()
     np.testing.assert_array_equal(effective_rate(optimizer, "w"), [0.05, np.inf])
 
@@ -103,6 +111,7 @@ class Own(optim.Optimizer):
         super().__init__(params, {"lr": lr})
 
 
+@everywhere
 def test_a_rule_of_ones_own_has_a_rate_too():
     for optimizer, g, moved, _ in steps_of(lambda w: Own(w, lr=0.1)):
         np.testing.assert_allclose(effective_rate(optimizer, "w") * g, moved, atol=1e-13)

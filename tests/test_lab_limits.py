@@ -22,6 +22,9 @@ from tinygrad_opt.optim import (
 )
 from tinygrad_opt.optim.transforms import ClipNorm
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
+here = tg.backend.asarray
+
 rng = np.random.default_rng(20)
 
 WITH_MOMENTUM = {
@@ -40,14 +43,14 @@ def bowl(curvatures, dtype="float64"):
     turn, _ = np.linalg.qr(rng.standard_normal((n, n)))
     hessian = (turn * np.asarray(curvatures)) @ turn.T
     w = tg.Tensor(rng.standard_normal(n).astype(dtype), requires_grad=True)
-    hessian = ((hessian + hessian.T) / 2).astype(dtype)
+    hessian = here(((hessian + hessian.T) / 2).astype(dtype))
     return w, lambda: 0.5 * (w * (hessian @ w)).sum()
 
 
 def network(dtype="float64", sizes=(5, 9, 3)):
     """A tanh network, its loss on random data, and its Hessian by differences of its gradients."""
     model = tg.nn.MLP(list(sizes), activation="tanh").astype(dtype)
-    x = rng.standard_normal((20, sizes[0])).astype(dtype)
+    x = here(rng.standard_normal((20, sizes[0])).astype(dtype))
     y = rng.integers(0, sizes[-1], 20)
     return model, lambda: tg.cross_entropy(model(x), y)
 
@@ -56,7 +59,7 @@ def hessian_by_differences(model, loss, h=1e-5):
     tensors = model.parameters()
 
     def gradient():
-        return np.concatenate([g.ravel() for g in tg.grad(loss(), tensors)])
+        return np.concatenate([tg.backend.host(g).ravel() for g in tg.grad(loss(), tensors)])
 
     columns = []
     for t in tensors:
@@ -92,6 +95,7 @@ def run(optimizer, loss, steps=300):
 # ---- the eigenvalue ------------------------------------------------------------------------------
 
 
+@everywhere
 @pytest.mark.parametrize("n", [1, 2, 3, DENSE, DENSE + 1, 200])
 def test_the_sharpness_of_a_bowl_is_its_largest_curvature(n):
     curvatures = np.linspace(-50.0, 3.0, n) if n > 1 else [3.0]
@@ -105,6 +109,7 @@ def test_the_sharpness_of_a_bowl_is_its_largest_curvature(n):
     assert (found.weights, found.method, found.lr) == (n, "gradient descent", 0.1)
 
 
+@everywhere
 def test_the_sharpness_of_a_network_is_that_of_its_hessian_by_differences():
     tg.manual_seed(3)
     model, loss = network()
@@ -118,13 +123,14 @@ def test_the_sharpness_of_a_network_is_that_of_its_hessian_by_differences():
     assert abs(found.direction @ vectors[:, -1]) == pytest.approx(1, abs=1e-5)
 
 
+@everywhere
 def test_float32_gives_the_sharpness_of_float64_within_the_accuracy_that_it_says():
     for seed in range(5):
         tg.manual_seed(seed)
         model = tg.nn.MLP([5, 30, 3], activation="tanh").astype("float64")
         twin = tg.nn.MLP([5, 30, 3], activation="tanh")
         twin.load_state_dict({k: v.astype("float32") for k, v in model.state_dict().items()})
-        (x, y) = rng.standard_normal((20, 5)), rng.integers(0, 3, 20)
+        x, y = here(rng.standard_normal((20, 5))), rng.integers(0, 3, 20)
         exact = limits(model, lambda x=x, y=y, m=model: tg.cross_entropy(m(x), y),
                        SGD(model.parameters(), lr=0.1))  # fmt: skip
         x = x.astype("float32")
@@ -134,6 +140,7 @@ def test_float32_gives_the_sharpness_of_float64_within_the_accuracy_that_it_says
         assert found.sharpness == pytest.approx(exact.sharpness, rel=found.accuracy)
 
 
+@everywhere
 def test_only_the_weights_of_the_optimizer_count():
     model, loss = network()
     full = hessian_by_differences(model, loss)
@@ -144,6 +151,7 @@ def test_only_the_weights_of_the_optimizer_count():
     assert found.sharpness == pytest.approx(expected, rel=1e-6)
 
 
+@everywhere
 @pytest.mark.parametrize("n", [2, 100])
 def test_a_loss_that_is_linear_limits_nothing(n):
     w = tg.Tensor(np.ones(n), requires_grad=True)
@@ -153,6 +161,7 @@ def test_a_loss_that_is_linear_limits_nothing(n):
     assert "nothing limits lr" in repr(found)
 
 
+@everywhere
 def test_neither_does_one_that_curves_down():
     w, loss = bowl([-3.0, -1.0])
     found = limits(None, loss, SGD([w], lr=0.1))
@@ -160,6 +169,7 @@ def test_neither_does_one_that_curves_down():
     assert found.max_lr == np.inf
 
 
+@everywhere
 def test_a_start_from_the_last_direction_finds_the_same_in_fewer_products(monkeypatch):
     module = sys.modules["tinygrad_opt.lab.limits"]
     tg.manual_seed(0)
@@ -174,9 +184,10 @@ def test_a_start_from_the_last_direction_finds_the_same_in_fewer_products(monkey
     assert again.sharpness == pytest.approx(first.sharpness, rel=1e-7)
 
 
+@everywhere
 def test_a_start_that_has_nothing_of_the_top_misleads_nobody():
     w = tg.Tensor(np.zeros(100), requires_grad=True)
-    curvatures = np.linspace(1.0, 5.0, 100)
+    curvatures = here(np.linspace(1.0, 5.0, 100))
     for start in (np.eye(100)[0], np.eye(100)[50], np.repeat([1.0, 0.0], 50)):
         found = limits(None, lambda: 0.5 * (curvatures * w * w).sum(), SGD([w], lr=0.1),
                        start=start)  # fmt: skip
@@ -186,17 +197,19 @@ def test_a_start_that_has_nothing_of_the_top_misleads_nobody():
 # ---- the limit -----------------------------------------------------------------------------------
 
 
+@everywhere
 @pytest.mark.parametrize("name", STABLE)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_run_settles_just_below_the_limit_and_grows_just_above_it(name, dtype):
     w, loss = bowl([1.0, 2.0, 5.0, 7.0], dtype)
     found = limits(None, loss, STABLE[name]([w], 0.1))
     for factor in (0.99, 1.01):
-        w.data = rng.standard_normal(4).astype(dtype)
+        w.data = here(rng.standard_normal(4).astype(dtype))
         late, before = run(STABLE[name]([w], factor * found.max_lr), loss)
         assert (late > before) == (factor > 1)
 
 
+@everywhere
 @pytest.mark.parametrize("name", STABLE)
 def test_l2_is_a_part_of_the_curvature(name):
     w, loss = bowl([1.0, 2.0, 3.0])
@@ -211,13 +224,15 @@ def test_l2_is_a_part_of_the_curvature(name):
         assert (late > before) == (factor > 1)
 
 
+@everywhere
 def test_groups_with_rates_and_penalties_of_their_own_have_their_limit_in_common():
     a = tg.Tensor(rng.standard_normal(3), requires_grad=True)
     b = tg.Tensor(rng.standard_normal(40), requires_grad=True)
     mix = rng.standard_normal((60, 43))
+    mix_a, mix_b = here(mix[:, :3]), here(mix[:, 3:])
 
     def loss():
-        return tg.square(mix[:, :3] @ a + mix[:, 3:] @ b).mean()
+        return tg.square(mix_a @ a + mix_b @ b).mean()
 
     def made(factor):
         groups = [{"params": [a], "l2": 1.0}, {"params": [b], "lr": factor * 0.01}]
@@ -229,11 +244,12 @@ def test_groups_with_rates_and_penalties_of_their_own_have_their_limit_in_common
     hessian = 2 * mix.T @ mix / 60 + np.diag(np.repeat([1.0, 0.0], [3, 40]))
     assert found.sharpness == pytest.approx(np.linalg.eigvalsh(hessian)[-1], rel=1e-6)
     for factor in (0.99, 1.01):
-        a.data = rng.standard_normal(3)
+        a.data = here(rng.standard_normal(3))
         late, before = run(made(factor / found.share), loss)
         assert (late > before) == (factor > 1)
 
 
+@everywhere
 def test_a_schedule_is_asked_for_the_coming_step():
     w, loss = bowl([4.0])
     optimizer = SGD([w], lr=lambda t: 0.1 / (1 + t))
@@ -242,6 +258,7 @@ def test_a_schedule_is_asked_for_the_coming_step():
     assert limits(None, loss, optimizer).share == pytest.approx(0.04)
 
 
+@everywhere
 def test_a_learning_rate_of_0_has_a_limit_too():
     w, loss = bowl([4.0])
     found = limits(None, loss, SGD([w], lr=0.0))
@@ -262,6 +279,7 @@ FROZEN = {
 }
 
 
+@everywhere
 @pytest.mark.parametrize("name", FROZEN)
 def test_adaptive_rates_held_as_they_are_have_a_limit_too(name):
     w, loss = bowl([1.0, 2.0, 5.0, 7.0])
@@ -282,11 +300,12 @@ def test_adaptive_rates_held_as_they_are_have_a_limit_too(name):
     assert found.sharpness == pytest.approx(7.0)
     assert found.preconditioned != pytest.approx(7.0, rel=0.1)
     for factor in (0.99, 1.01):
-        w.data = 1e-80 * rng.standard_normal(4)  # so small that it can grow and leave v alone
+        w.data = here(1e-80 * rng.standard_normal(4))  # so small that it can grow and leave v alone
         late, before = run(made(factor * found.max_lr), loss)
         assert (late > before) == (factor > 1)
 
 
+@everywhere
 def test_adam_at_rest_has_the_limit_that_it_has_in_motion():
     w, loss = bowl([1.0, 3.0])
     optimizer = Adam([w], lr=0.01)
@@ -299,6 +318,7 @@ def test_adam_at_rest_has_the_limit_that_it_has_in_motion():
     assert found.max_lr == pytest.approx(moving.max_lr, rel=1e-9)
 
 
+@everywhere
 def test_adams_preconditioned_limit_at_the_usual_settings_is_38():
     w, loss = bowl([1.0, 3.0])
     optimizer = Adam([w], lr=0.01)
@@ -308,7 +328,8 @@ def test_adams_preconditioned_limit_at_the_usual_settings_is_38():
     # Cohen and others 2022: P = (1 - β₁ᵗ) (√v̂ + ε)
     second = optimizer.state_dict()["slots"]["0"]["v"] / (1 - 0.999**3)
     inverse = 1 / ((1 - 0.9**3) * (np.sqrt(second) + 1e-8))
-    full = np.array([tg.hvp(lambda _: loss(), [w], [unit])[0] for unit in np.eye(2)])
+    units = [here(unit) for unit in np.eye(2)]
+    full = np.array([tg.hvp(lambda _: loss(), [w], [unit])[0].tolist() for unit in units])
     expected = np.linalg.eigvals(inverse[:, None] * full).real.max()
     assert found.preconditioned == pytest.approx(expected, rel=1e-6)
 
@@ -316,11 +337,12 @@ def test_adams_preconditioned_limit_at_the_usual_settings_is_38():
 # ---- nothing is changed --------------------------------------------------------------------------
 
 
+@everywhere
 def test_weights_gradients_graphs_slots_buffers_and_draws_are_left_as_they_were():
     tg.manual_seed(5)
     model = tg.nn.Sequential(tg.nn.Linear(4, 12), tg.nn.BatchNorm1d(12), tg.nn.Dropout(0.3),
                              tg.nn.Linear(12, 2))  # fmt: skip
-    x, y = rng.standard_normal((16, 4)).astype("float32"), rng.integers(0, 2, 16)
+    x, y = here(rng.standard_normal((16, 4)).astype("float32")), rng.integers(0, 2, 16)
     optimizer = Momentum(model.named_parameters(), lr=0.1)
     for _ in range(3):
         optimizer.zero_grad()
@@ -329,7 +351,8 @@ def test_weights_gradients_graphs_slots_buffers_and_draws_are_left_as_they_were(
     pending = tg.cross_entropy(model(x), y)
 
     def seen():
-        return [*model.state_dict().values(), *(t.grad.copy() for t in model.parameters()),
+        gradients = [tg.backend.host(t.grad) for t in model.parameters()]
+        return [*model.state_dict().values(), *gradients,
                 *(s["v"] for s in optimizer.state_dict()["slots"].values()),
                 [t.written for _, t in model._walk() if isinstance(t, tg.Tensor)],
                 [module.training for module in model.modules()],
@@ -343,18 +366,19 @@ def test_weights_gradients_graphs_slots_buffers_and_draws_are_left_as_they_were(
     optimizer.step()
 
 
+@everywhere
 def test_dropout_draws_one_mask_for_all_products_and_eval_leaves_it_out():
     tg.manual_seed(5)
     model = tg.nn.Sequential(tg.nn.Dropout(0.5), tg.nn.Linear(50, 1, bias=False)).astype("float64")
     x = rng.standard_normal((30, 50))
-    optimizer = SGD(model.parameters(), lr=0.1)
+    inputs, optimizer = tg.Tensor(x), SGD(model.parameters(), lr=0.1)
 
     def loss():
-        return tg.square(model(x)).mean()
+        return tg.square(model(inputs)).mean()
 
     found = limits(model, loss, optimizer)
     assert limits(model, loss, optimizer).sharpness == found.sharpness
-    hidden = model.layers[0](tg.Tensor(x)).numpy()  # the draw that limits() put back
+    hidden = model.layers[0](inputs).numpy()  # the draw that limits() put back
     expected = np.linalg.eigvalsh(2 * hidden.T @ hidden / 30)[-1]
     assert found.sharpness == pytest.approx(expected, rel=1e-6)
     model.eval()
@@ -362,11 +386,12 @@ def test_dropout_draws_one_mask_for_all_products_and_eval_leaves_it_out():
     assert limits(model, loss, optimizer).sharpness == pytest.approx(expected, rel=1e-6)
 
 
+@everywhere
 def test_the_buffers_are_put_back_also_where_the_loss_fails():
     model = tg.nn.BatchNorm1d(3)
 
     def loss():
-        model(rng.standard_normal((8, 3)).astype("float32"))
+        model(here(rng.standard_normal((8, 3)).astype("float32")))
         raise OSError("no data")
 
     optimizer = SGD(model.parameters(), lr=0.1)
@@ -375,6 +400,7 @@ def test_the_buffers_are_put_back_also_where_the_loss_fails():
     np.testing.assert_array_equal(model.running_mean.numpy(), np.zeros(3))
 
 
+@everywhere
 def test_a_buffer_that_is_edited_in_place_is_put_back_too():
     class Counted(tg.nn.Module):
         def __init__(self):
@@ -453,11 +479,12 @@ def test_a_loss_that_is_no_number_is_refused(value, message):
         limits(None, lambda: value(w), SGD([w], lr=0.1))
 
 
+@everywhere
 def test_a_loss_and_a_hessian_that_are_not_finite_are_refused():
     w = weight()
     with pytest.raises(FloatingPointError, match="the loss is nan"):
         limits(None, lambda: (w * np.nan).sum(), SGD([w], lr=0.1))
-    w.data = np.zeros(2)
+    w.data = here(np.zeros(2))
     with pytest.raises(FloatingPointError, match="NaN or infinite"), np.errstate(all="ignore"):
         limits(None, lambda: (tg.maximum(w, 0.0) ** 1.5).sum(), SGD([w], lr=0.1))
 
@@ -496,6 +523,7 @@ def test_arguments_that_are_none_are_refused(arguments, error, message):
         limits(**{**known, **arguments})
 
 
+@everywhere
 def test_a_curvature_of_0_has_no_sign():
     pytest.importorskip("scipy")
     w = tg.Tensor(np.ones(DENSE + 1), requires_grad=True)
