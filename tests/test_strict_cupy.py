@@ -31,6 +31,7 @@ cp.maximum(x, np.nan); cp.minimum(x, s); cp.fmax(x, np.nan); cp.isfinite(x); cp.
 cp.logical_and(x > 2, x < 5); cp.floor(k); cp.power(x, 0.5); cp.hypot(x, x); cp.log1p(x); cp.tanh(s)
 cp.sum(x); cp.mean(x, axis=0); cp.max(x); cp.any(x > 5); cp.argmax(x, axis=1); cp.cumsum(x, axis=1)
 cp.where(x > 2, x, 0); cp.where(x > 2, x, 0.5); cp.where(x > 2, s, x); cp.where(s > 1, s, 0)
+cp.where(np.bool(True), x, 0); cp.where(k, x, 0)
 cp.clip(x, 2, 4); cp.clip(x, s, 4)
 cp.dot(x, x.T); x.dot(x.T); cp.dot(s, x); cp.matmul(x, x.T); cp.vdot(x, x); cp.outer(x, x)
 cp.einsum('ij->i', x); cp.einsum('ij,kj->ik', x, x, optimize=True); cp.tensordot(x, x.T, axes=1)

@@ -46,6 +46,7 @@ REFUSED = [
     ("cp.where(x > 2, n, 0)", TypeError, MIXED),
     ("cp.where(n > 2, x, 0)", TypeError, MIXED),
     ("np.where(n > 2, x, 0)", TypeError, MIXED),
+    ("cp.where(True, x, 0)", AttributeError, "'bool' object has no attribute 'astype'"),
     ("cp.clip(x, n, 4)", TypeError, MIXED),
     ("cp.concatenate([x, n])", TypeError, MIXED),
     ("np.concatenate([n, x])", TypeError, MIXED),

@@ -105,8 +105,9 @@ def where(condition, x=None, y=None):
         return _gpu_array(condition).nonzero()
     if x is None or y is None:
         raise ValueError("Must provide both 'x' and 'y' or neither.")
+    chosen = unwrap(condition.astype("?", copy=False))  # a NumPy bool has that, Python's has not
     device.launch()
-    chosen = np.where(_gpu_array(condition)._host, unwrap(x), unwrap(y))
+    chosen = np.where(chosen, unwrap(x), unwrap(y))
     return wrap(np.asarray(chosen, order="C"))
 
 

@@ -131,6 +131,7 @@ class ElementwiseKernel:
         self.params = self.in_params + self.out_params
         self.nin, self.nout, self.nargs = map(len, (self.in_params, self.out_params, self.params))
         self._returns_tuple = return_tuple or self.nout > 1
+        self._loops: dict[tuple, Any] = {}  # by what the letters stand for
 
     def __call__(self, *args, size=None, block_size=128, stream=None, **kwargs):
         if kwargs:
@@ -188,16 +189,19 @@ class ElementwiseKernel:
         for p, a in zip(self.params, args, strict=True):
             host = a._host if type(a) is ndarray else np.asarray(a, p.dtype(letters))
             steps.append(0 if p.raw or (p.is_const and not host.ndim) else 1)
-            if p.is_const and steps[-1]:
+            if steps[-1] and host.shape != shape:
+                if not p.is_const:
+                    raise ValueError("Out shape is mismatched")
                 host = np.broadcast_to(host, shape)
-            elif not p.is_const and not p.raw and host.shape != shape:
-                raise ValueError("Out shape is mismatched")
             memory.append(np.asarray(host, order="C"))
             if not p.is_const and memory[-1] is not host:
                 copied.append((host, memory[-1]))
         addresses = (ctypes.c_void_p * len(memory))(*(h.ctypes.data for h in memory))
         steps = (ctypes.c_longlong * len(steps))(*steps)
-        _compiled(self._source(letters))(ctypes.c_longlong(math.prod(shape)), addresses, steps)
+        kinds = tuple(letters.items())
+        if kinds not in self._loops:
+            self._loops[kinds] = _compiled(self._source(letters))
+        self._loops[kinds](ctypes.c_longlong(math.prod(shape)), addresses, steps)
         for out, result in copied:
             out[...] = result
 
