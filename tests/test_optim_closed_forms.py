@@ -14,6 +14,8 @@ from optim_cases.problems import assert_near
 from tinygrad_opt import optim
 from tinygrad_opt.optim import compiled
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
+
 
 @pytest.fixture(autouse=True)
 def plainly(monkeypatch):
@@ -29,16 +31,19 @@ def of(*modules: str) -> list:
     ]  # fmt: skip
 
 
+@everywhere
 @pytest.mark.parametrize("name, check", of("formulas"))
 def test_the_course_is_the_one_of_the_formula(name, check):
     check(getattr(optim, name))
 
 
+@everywhere
 @pytest.mark.parametrize("name, check", of("invariances"))
 def test_what_must_not_matter_does_not_and_what_must_does(name, check):
     check(getattr(optim, name))
 
 
+@everywhere
 @pytest.mark.parametrize("name, check", of("effects"))
 def test_nothing_stands_there_for_show(name, check):
     check(getattr(optim, name))

@@ -7,7 +7,10 @@ import pytest
 
 import tinygrad_opt as tg
 from tinygrad_opt import autograd, nn
+from tinygrad_opt.backend import asarray, host
 from tinygrad_opt.optim import SGD, Adam, Momentum
+
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
 
 
 class Tied(nn.Module):
@@ -28,7 +31,7 @@ def small_products_are_written_too(request, monkeypatch):
     monkeypatch.setattr(autograd, "WORTH_WRITING", request.param)
 
 
-
+@everywhere
 @pytest.mark.parametrize("dtype, bound", [("float64", 1e-14), ("float32", 1e-6)])
 def test_a_tied_weight_moves_once_by_the_sum_of_its_gradients(dtype, bound):
     model = Tied(dtype)
@@ -36,7 +39,7 @@ def test_a_tied_weight_moves_once_by_the_sum_of_its_gradients(dtype, bound):
     optimizer = SGD(model.named_parameters(), lr=0.1)
     assert optimizer.groups[0]["names"] == ["weight"]
     optimizer.zero_grad()
-    y = model(x)
+    y = model(asarray(x))
     (0.5 * y * y).sum().backward()
     optimizer.step()
     c = x @ w @ w.T  # also the cotangent
@@ -45,21 +48,23 @@ def test_a_tied_weight_moves_once_by_the_sum_of_its_gradients(dtype, bound):
     assert model.again is model.weight
 
 
+@everywhere
 def test_a_model_that_is_loaded_writes_through_to_the_vector():
     model, other = nn.MLP([3, 4, 2]), nn.MLP([3, 4, 2])
     optimizer = Momentum(model.parameters(), lr=0.1)
     (flat,) = optimizer._flat
     model.load_state_dict(other.state_dict())
     for n, (t, wanted) in enumerate(zip(model.parameters(), other.parameters())):
-        np.testing.assert_array_equal(flat.view(flat.w, n), wanted.numpy())
+        np.testing.assert_array_equal(host(flat.view(flat.w, n)), wanted.numpy())
         assert np.shares_memory(t.data, flat.w)
     for t in model.parameters():
-        t.grad = np.ones(t.shape, "float32")
+        t.grad = asarray(np.ones(t.shape, "float32"))
     optimizer.step()
     for t, old in zip(model.parameters(), other.parameters()):
         np.testing.assert_allclose(t.numpy(), old.numpy() - 0.1, atol=1e-6)
 
 
+@everywhere
 def test_a_model_is_moved_before_its_optimizer_is_made_or_after_it_is_gone():
     model = nn.MLP([3, 4, 2])
     optimizer = Adam(model.parameters())
@@ -72,11 +77,12 @@ def test_a_model_is_moved_before_its_optimizer_is_made_or_after_it_is_gone():
     assert optimizer._flat[0].dtype == "float64"
 
 
+@everywhere
 def test_a_parameter_taken_by_another_optimizer_is_taken_back_with_its_value_at_the_next_step():
     w = tg.Tensor(np.ones(3), requires_grad=True)
     first, second = SGD([w], lr=0.1), SGD([w], lr=0.1)
-    w.data = np.full(3, 5.0)  # now in the second's vector
-    w.grad = np.ones(3)
+    w.data = asarray(np.full(3, 5.0))  # now in the second's vector
+    w.grad = asarray(np.ones(3))
     first.step()
     np.testing.assert_allclose(w.numpy(), 4.9)
     assert np.shares_memory(w.data, first._flat[0].w)
@@ -85,36 +91,48 @@ def test_a_parameter_taken_by_another_optimizer_is_taken_back_with_its_value_at_
     np.testing.assert_allclose(w.numpy(), 4.9)
 
 
+@everywhere
 def test_a_copy_of_model_and_optimizer_together_is_another_pair():
     model = nn.MLP([3, 4, 2])
     optimizer = Momentum(model.parameters(), lr=0.1)
     twin, twins = copy.deepcopy((model, optimizer))
     before = [t.numpy() for t in model.parameters()]
     for t in twin.parameters():
-        t.grad = np.ones(t.shape, "float32")
+        t.grad = asarray(np.ones(t.shape, "float32"))
     twins.step()
     for t, old, moved in zip(model.parameters(), before, twin.parameters()):
         np.testing.assert_array_equal(t.numpy(), old)
         np.testing.assert_allclose(moved.numpy(), old - 0.1, atol=1e-6)
 
 
+@everywhere
 def test_parameters_start_at_multiples_of_64_and_what_lies_between_stays_zero():
     ws = [tg.Tensor(np.ones(n, "float32"), requires_grad=True) for n in (1, 64, 65, 0, 3)]
     optimizer = Adam(ws, lr=0.1, l2=0.1)
     (flat,) = optimizer._flat
     assert flat.offsets == [0, 64, 128, 256, 256]
-    for vector in (flat.w, flat.g, *flat.slots.values()):
-        assert vector.ctypes.data % 256 == 0
     for _ in range(3):
         for w in ws:
-            w.grad = np.ones(w.shape, "float32")
+            w.grad = asarray(np.ones(w.shape, "float32"))
         optimizer.step()
     used = np.zeros(flat.size, bool)
     for start, w in zip(flat.offsets, ws):
         used[start : start + w.size] = True
-    for vector in (flat.w, flat.g, *flat.slots.values()):
+    for vector in map(host, (flat.w, flat.g, *flat.slots.values())):
         assert not vector[~used].any()
         assert vector[used].all()
+
+
+@pytest.mark.parametrize(  # not the stand-in, whose memory is that of any array of NumPy's
+    "backend", ["numpy", pytest.param("cuda", marks=pytest.mark.cuda)], indirect=True
+)
+def test_vectors_begin_on_256_bytes(backend):
+    for size in (1, 64, 65):
+        w = tg.Tensor(np.ones(size, "float32"), requires_grad=True)
+        (flat,) = Adam([w])._flat
+        for vector in (flat.w, flat.g, *flat.slots.values()):
+            start = vector.ctypes.data if backend.xp is np else vector.data.ptr
+            assert start % 256 == 0
 
 
 # ---- zero_grad() -----------------------------------------------------------
@@ -149,46 +167,51 @@ def moved(w):
     return w
 
 
+@everywhere
 @pytest.mark.parametrize("reader", READERS)
 def test_a_cleared_gradient_is_zeros_for_whoever_looks(reader):
-    assert not np.asarray(READERS[reader](*cleared())).any()
+    assert not host(READERS[reader](*cleared())).any()
 
 
+@everywhere
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_after_zero_grad_the_first_backward_replaces_and_the_second_adds(dtype):
     w, optimizer = cleared(dtype)
     (3 * w).sum().backward()
-    np.testing.assert_array_equal(w.grad, np.full(3, 3, dtype))
+    np.testing.assert_array_equal(host(w.grad), np.full(3, 3, dtype))
     (w * w).sum().backward()
-    np.testing.assert_array_equal(w.grad, 3 + 2 * np.arange(3, dtype=dtype))
+    np.testing.assert_array_equal(host(w.grad), 3 + 2 * np.arange(3, dtype=dtype))
     assert np.shares_memory(w.grad, optimizer._flat[0].g)
 
 
+@everywhere
 def test_what_is_put_into_a_cleared_gradient_by_hand_stays_there():
     def taken_before(w, optimizer):
         gradient = w.grad
         optimizer.zero_grad()
-        gradient[:] = [5, 0, 0]
+        gradient[:] = asarray([5, 0, 0])
         w.grad = gradient
 
     for by_hand in (lambda w, _: w.grad.__setitem__(0, 5.0),
                     lambda w, _: setattr(w, "grad", [5, 0, 0]), taken_before):  # fmt: skip
         w, optimizer = cleared()
         by_hand(w, optimizer)
-        np.testing.assert_array_equal(w.grad, [5, 0, 0])
+        np.testing.assert_array_equal(host(w.grad), [5, 0, 0])
         w.sum().backward()
-        np.testing.assert_array_equal(w.grad, [6, 1, 1])
+        np.testing.assert_array_equal(host(w.grad), [6, 1, 1])
 
 
+@everywhere
 def test_a_cleared_gradient_can_be_taken_off_when_the_optimizer_is_gone():
     w, optimizer = cleared()
     del optimizer
     w.grad = None
     assert w.grad is None
     SGD([w], lr=0.1)
-    np.testing.assert_array_equal(w.grad, np.zeros(3))
+    np.testing.assert_array_equal(host(w.grad), np.zeros(3))
 
 
+@everywhere
 def test_a_weight_that_the_loss_no_longer_reaches_has_the_gradient_zero_and_coasts():
     v, w = (tg.Tensor(np.zeros(3, "float32"), requires_grad=True) for _ in range(2))
     optimizer = Momentum([v, w], lr=1.0, mu=0.5)
@@ -197,10 +220,11 @@ def test_a_weight_that_the_loss_no_longer_reaches_has_the_gradient_zero_and_coas
     optimizer.zero_grad()
     v.sum().backward()
     optimizer.step()
-    np.testing.assert_array_equal(v.data, np.full(3, -2.5))
-    np.testing.assert_array_equal(w.data, np.full(3, -1.5))
+    np.testing.assert_array_equal(host(v.data), np.full(3, -2.5))
+    np.testing.assert_array_equal(host(w.data), np.full(3, -1.5))
 
 
+@everywhere
 def test_a_derivative_that_reads_a_cleared_gradient_does_not_write_zeros_over_the_new_one():
     w = tg.Tensor(np.ones((3, 3), "float32"), requires_grad=True)
 
@@ -213,9 +237,10 @@ def test_a_derivative_that_reads_a_cleared_gradient_does_not_write_zeros_over_th
     optimizer = SGD([w], lr=0.1)
     optimizer.zero_grad()
     (watched(x) @ w).sum().backward()  # that of w is walked last but one
-    np.testing.assert_array_equal(w.grad, np.full((3, 3), 2))
+    np.testing.assert_array_equal(host(w.grad), np.full((3, 3), 2))
 
 
+@everywhere
 def test_grad_writes_nothing_into_a_cleared_gradient():
     """It would not be seen, but in two threads at once."""
     x, w = (tg.Tensor(np.ones((3, 3), "float32"), requires_grad=True) for _ in range(2))
@@ -228,6 +253,7 @@ def test_grad_writes_nothing_into_a_cleared_gradient():
     assert not w.grad.any()
 
 
+@everywhere
 def test_a_backward_that_fails_leaves_a_cleared_gradient_zero():
     @tg.primitive
     def broken(x):

@@ -1,5 +1,6 @@
 """The optimizers that PyTorch has as well, a thousand steps beside PyTorch's own; the others beside
-an independent statement of the same mathematics."""
+an independent statement of the same mathematics. Ours run on every backend, PyTorch's on the host.
+"""
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from optim_cases.problems import (
     Recorded,
     Smooth,
     advance,
+    affordable,
     assert_apart,
     assert_near,
     make,
@@ -22,7 +24,10 @@ from optim_cases.problems import (
 from optim_cases.statements import COURSE, STEPS, falling
 
 from tinygrad_opt import optim
+from tinygrad_opt.backend import asarray
 from tinygrad_opt.optim import compiled
+
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
 
 # Not among them: SparseAdam, for there are no sparse gradients here, and LBFGS, whose line search
 # takes other roads to the same minimum (tests/test_optim_lbfgs.py).
@@ -46,33 +51,38 @@ def test_every_optimizer_of_torch_is_compared_in_more_than_eighty_configurations
     assert len({str(c) for c in CONFIGURATIONS}) == len(CONFIGURATIONS) >= 80
 
 
+@everywhere
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
 def test_a_thousand_steps_follow_torch(configuration):
     """To 1e-12, slots included, on a smooth problem and on recorded gradients. (Muon with PyTorch's
     bfloat16 taken out; with it, see below.)"""
+    ours, steps = getattr(optim, configuration.ours), affordable(1000)
     with wide():
-        follows_torch(getattr(optim, configuration.ours), configuration, "float64", steps=1000)
+        follows_torch(ours, configuration, "float64", steps)
 
 
+@everywhere
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
 def test_steps_in_float32_follow_torch_and_stay_float32(configuration):
     """To 1e-5, a thousand of them."""
+    ours, steps = getattr(optim, configuration.ours), affordable(1000)
     with wide():
-        follows_torch(getattr(optim, configuration.ours), configuration, "float32", steps=1000)
+        follows_torch(ours, configuration, "float32", steps)
 
 
+@everywhere
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_muon_follows_torch_as_it_is_to_the_limit_of_bfloat16(nesterov):
     """A bfloat16 has 8 bits, so that each product in the iteration is off by up to 2^-8: the steps
     of both differ by a few hundredths of their length, and by something."""
-    course = Recorded((4, 6), steps=100)
+    course, steps = Recorded((4, 6), steps=100), affordable(100)
     (w,) = weights = tensors([course])
     p = torch.tensor(course.start.copy(), requires_grad=True)
     ours = optim.Muon(weights, lr=0.01, nesterov=nesterov)
     theirs = torch.optim.Muon([p], lr=0.01, nesterov=nesterov)
-    for t in range(100):
-        w.data = p.detach().numpy().copy()  # each step from the same point
-        w.grad = course.gradients[t]
+    for t in range(steps):
+        w.data = asarray(p.detach().numpy().copy())  # each step from the same point
+        w.grad = asarray(course.gradients[t])
         p.grad = torch.from_numpy(course.gradients[t])
         before = w.numpy()
         ours.step()
@@ -114,6 +124,7 @@ STATED = [
 ]  # fmt: skip
 
 
+@everywhere
 @pytest.mark.parametrize("name, check", STATED)
 def test_an_optimizer_is_what_an_independent_statement_says(name, check):
     check(getattr(optim, name))
@@ -151,6 +162,7 @@ def nesterovs(course, mu, rate, steps):
     return np.array(there), np.array(here)
 
 
+@everywhere
 @pytest.mark.parametrize("mu", [0.5, 0.9])
 def test_at_a_constant_rate_the_weights_of_torch_nesterov_are_the_look_ahead_points(mu):
     slow_bowl = Given([1.0, -2.0, 0.5], lambda w: np.array([0.5, 2.0, 5.0]) * w)
@@ -159,6 +171,7 @@ def test_at_a_constant_rate_the_weights_of_torch_nesterov_are_the_look_ahead_poi
         assert_near(there, here, 1e-14)
 
 
+@everywhere
 def test_under_a_schedule_the_two_nesterovs_differ_by_the_change_of_rate_times_what_is_remembered():
     """With y = w + μv: y_t = y_{t-1} - α_t g_t + μ v_t, and p_t = p_{t-1} - α_t g_t - α_t μ u_t for
     PyTorch, which keeps u = Σ μ^(t-k) g_k where v = -Σ μ^(t-k) α_k g_k. On the same gradients, they
@@ -175,6 +188,7 @@ def test_under_a_schedule_the_two_nesterovs_differ_by_the_change_of_rate_times_w
     assert_apart(here, there, least=1e-2)
 
 
+@everywhere
 def test_where_the_rate_drops_the_two_nesterovs_part_by_mu_squared_times_the_drop_times_u():
     """Along a loss of their own: up to the drop from a to b they agree, and after that step they
     differ by μ² (a - b) u."""
@@ -190,6 +204,7 @@ def test_where_the_rate_drops_the_two_nesterovs_part_by_mu_squared_times_the_dro
 # ---- what the comparisons have found -------------------------------------------------------------
 
 
+@everywhere
 def test_a_momentum_in_a_group_of_rmsprop_made_without_one_is_refused_and_not_ignored():
     (w,) = weights = tensors([Smooth((3, 4))])
     with pytest.raises(ValueError, match=r"mu is 0\.9 in a group.*give a mu when making it"):
@@ -204,6 +219,7 @@ def test_a_momentum_in_a_group_of_rmsprop_made_without_one_is_refused_and_not_ig
     optim.RMSProp([{"params": weights}, {"params": other, "mu": 0.0}], lr=0.1, mu=0.9).step()
 
 
+@everywhere
 def test_the_floor_of_adafactor_is_restored_with_its_state():
     """None, the dtype's own epsilon, into an optimizer that was made with another number."""
     course = Given(np.full((2, 2), 0.5), lambda w: 1e-3 * np.sign(w))
@@ -216,6 +232,7 @@ def test_the_floor_of_adafactor_is_restored_with_its_state():
     np.testing.assert_array_equal(trajectory(second, weights, [course], 10)[0], plain[10:])
 
 
+@everywhere
 def test_the_averages_begin_at_the_weights_that_are_loaded_after_the_optimizer_is_made():
     """x of ScheduleFree, the mean of ASGD and the slow weights of Lookahead: not where the weights
     stood when the optimizer was made."""
@@ -229,7 +246,7 @@ def test_the_averages_begin_at_the_weights_that_are_loaded_after_the_optimizer_i
         (early,) = tensors([course])
         (late,) = tensors([Given([9.0, 9.0], np.copy)])
         first, second = made([early]), made([late])
-        late.data = course.start.copy()
+        late.data = asarray(course.start.copy())
         paths = [trajectory(o, [w], [course], 12)[0] for o, w in ((first, early), (second, late))]
         np.testing.assert_array_equal(*paths)
         if isinstance(first, optim.ASGD):
@@ -237,11 +254,12 @@ def test_the_averages_begin_at_the_weights_that_are_loaded_after_the_optimizer_i
             np.testing.assert_array_equal(*paths)
 
 
+@everywhere
 def test_before_the_first_step_the_averages_are_the_weights():
     for cls in (optim.ASGD, optim.ScheduleFree):
         (w,) = weights = tensors([Smooth((3, 4))])
         optimizer, before = cls(weights, lr=0.1), w.numpy()
-        w.data = before + 1
+        w.data = asarray(before + 1)
         if cls is optim.ASGD:
             with optimizer.averaged():
                 np.testing.assert_array_equal(w.numpy(), before + 1)
@@ -252,6 +270,7 @@ def test_before_the_first_step_the_averages_are_the_weights():
         np.testing.assert_array_equal(w.numpy(), before + 1)
 
 
+@everywhere
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (), (1,)], ids=str)
 @pytest.mark.parametrize("name", ALL)
 def test_a_step_on_nothing_and_on_one_weight_works(name, shape):
@@ -266,6 +285,7 @@ def test_a_step_on_nothing_and_on_one_weight_works(name, shape):
         assert not w.size or (w.numpy() != 1).all()
 
 
+@everywhere
 def test_a_zero_gradient_on_fresh_state_moves_only_what_decays():
     moved = set()
     for name in ALL:

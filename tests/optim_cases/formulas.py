@@ -4,6 +4,7 @@ the example on which Adam fails."""
 import numpy as np
 
 from optim_cases.problems import Given, assert_apart, assert_near, check, make, run, tensors
+from tinygrad_opt.backend import asarray
 
 RNG = np.random.default_rng(5)
 AXES = np.linalg.qr(RNG.standard_normal((3, 3)))[0]  # the eigenvectors of a Hessian, as columns
@@ -201,7 +202,7 @@ def a_gradient_that_flips_each_time_lets_rprop_wait_and_halve_its_step(cls):
     optimizer = make(cls, weights, lr=0.1, down=0.5, smallest=0.02)
     places = []
     for sign in (1, -1, 1, -1, 1, -1, 1):
-        w.grad = np.array([sign * 3.0])
+        w.grad = asarray(np.array([sign * 3.0]))
         optimizer.step()
         places.append(w.item())
     assert_near(places, 1 - np.cumsum([0.1, 0.0, 0.05, 0.0, 0.025, 0.0, 0.02]))
@@ -214,7 +215,7 @@ def the_average_of_asgd_is_the_mean_of_the_weights_since_averaging_began(cls):
     optimizer = make(cls, weights, lr=0.1, lambd=0.3, alpha=0.6, t0=t0)
     place, path = course.start, []
     for t in range(1, 31):
-        w.grad = STEEP
+        w.grad = asarray(STEEP)
         optimizer.step()
         eta = 0.1 / (1 + 0.3 * 0.1 * (t - 1)) ** 0.6
         place = place - eta * (STEEP + 0.3 * place)
@@ -229,10 +230,9 @@ def the_average_of_asgd_is_the_mean_of_the_weights_since_averaging_began(cls):
 
 def on_an_interval(cls: type, gradients, lr: float, **given: float) -> float:
     """Where the weight ends, put back into [-1, 1] after each step, from 0 on."""
-    w, t = np.zeros(1), 0
-    slots = [np.zeros(1) for _ in cls.rule.arrays[2:]]
+    w, *slots = (asarray(np.zeros(1)) for _ in ("w", *cls.rule.arrays[2:]))
     for t, g in enumerate(gradients, start=1):
-        w, *slots = cls.rule(w, np.array([g]), *slots, t=t, lr=lr, eps=1e-8, **given)
+        w, *slots = cls.rule(w, asarray(np.array([g])), *slots, t=t, lr=lr, eps=1e-8, **given)
         w = np.clip(w, -1, 1)
     return w.item()
 

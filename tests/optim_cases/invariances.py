@@ -17,6 +17,7 @@ from optim_cases.problems import (
     tensors,
 )
 from tinygrad_opt import optim
+from tinygrad_opt.backend import asarray
 
 STEPS = 60
 ADAMS = ["Adam", "AMSGrad", "AdamW", "Adamax", "NAdam", "LAMB"]
@@ -126,7 +127,7 @@ def a_penalty_is_decay_to_sgd_and_not_to_adam(cls):
     optimizer, decayed = make(cls, weights, lr=0.01), []
     for g in Changed().gradients:
         w.data *= 1 - 0.01 * 0.3
-        w.grad = g
+        w.grad = asarray(g)
         optimizer.step()
         decayed.append(w.numpy())
     coupled = run(cls, Changed(), STEPS, lr=0.01, l2=0.3)
@@ -147,7 +148,8 @@ def forgetting_to_zero_gradients_is_momentum_without_friction(cls):
     (w,) = weights = tensors([course])
     optimizer, place, v = sgd(weights, lr=0.1), course.start, np.zeros(2)
     for t in range(STEPS):
-        w.grad = w.grad + course.gradient(w.data, t) if t else course.gradient(w.data, t)
+        g = asarray(course.gradient(w.numpy(), t))
+        w.grad = w.grad + g if t else g
         optimizer.step()
         place, v = rule(place, course.gradient(place, t), v, lr=0.1, mu=1.0)
         np.testing.assert_array_equal(w.numpy(), place)

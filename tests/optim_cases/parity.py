@@ -171,7 +171,7 @@ def follows_torch(cls: type, configuration: Configuration, dtype: str, steps: in
         optimizer.step()
         if t < 10 or t % 50 == 0 or t == steps - 1:
             for w, view in zip(weights, views):
-                assert_near(w.data, view, bound)
+                assert_near(w.numpy(), view, bound)
     slots = ours.state_dict()["slots"]
     for w, p, kept in zip(weights, theirs, slots.values()):
         state = optimizer.state[p]

@@ -15,6 +15,7 @@ from optim_cases.problems import (
     run,
     tensors,
 )
+from tinygrad_opt.backend import asarray
 
 STEPS = 120
 COURSE = Recorded((3, 4), seed=7, steps=STEPS)
@@ -229,8 +230,8 @@ def the_trust_ratio_is_one_where_the_tensor_or_its_step_is_zero(cls):
     (w,) = weights = tensors([Recorded((3, 4))])
     keywords = {"weight_decay": 0.0, **({"mu": 0.0, "eta": 0.1} if cls.__name__ == "LARS" else {})}
     optimizer = make(cls, weights, lr=0.5, **keywords)
-    w.data = np.zeros((3, 4))
-    w.grad = np.full((3, 4), 2.0)
+    w.data = asarray(np.zeros((3, 4)))
+    w.grad = asarray(np.full((3, 4), 2.0))
     optimizer.step()
     assert_near(w.numpy(), np.full((3, 4), -0.1 if cls.__name__ == "LARS" else -0.5), 1e-6)
     (w,) = weights = tensors([Recorded((3, 4))])

@@ -19,13 +19,16 @@ import functools
 import inspect
 import re
 import textwrap
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_opt.backend import array_module, is_array
 from tinygrad_opt.optim.grammar import (
     ARRAY,
+    FUNCTIONS,
     ON_SCALARS,
     SCALAR,
     Grammar,
@@ -113,7 +116,10 @@ class Rule:
 
     def __call__(self, *arrays: Any, **scalars: Any) -> tuple:
         """The plain reading: the author's own function on arrays."""
-        return self.function(*arrays, **scalars)
+        function = self.function
+        if self.elementwise and any(array_module(x) is not np for x in arrays):
+            function = _choosing_on_cupy(function)
+        return function(*arrays, **scalars)
 
     def __repr__(self) -> str:
         return f"<rule {self.name}: {self.formula}>"
@@ -281,6 +287,20 @@ class Rule:
                 as_text = as_text[1:-1]  # alone, a negative number needs no parentheses
             told.append(Number(name, as_written(expression), as_text, one(value)))
         return told
+
+
+def _choosing_on_cupy(function: Callable) -> Callable:
+    """The same function, where np.where takes a number for its condition on CuPy as well."""
+
+    def where(condition: Any, a: Any, b: Any) -> Any:
+        return np.where(condition if is_array(condition) else np.bool(condition), a, b)
+
+    functions = {name: getattr(np, name) for name in FUNCTIONS} | {"where": where}
+    space = {**function.__globals__, "np": types.SimpleNamespace(**functions)}
+    made = types.FunctionType(function.__code__, space, function.__name__,
+                              function.__defaults__, function.__closure__)  # fmt: skip
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
 
 
 def as_written(e: ast.expr) -> str:
