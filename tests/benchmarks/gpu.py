@@ -13,32 +13,45 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import cupy
 import numpy as np
-import torch
-from torch import nn
+from twin import check_same_work, step_of, twin
 
 import tinygrad_opt as tg
 from tinygrad_opt import optim
 
+
+def pytorch() -> tuple[Any, str]:
+    """PyTorch, proved by a kernel that has run, or else None and what it said."""
+    try:
+        import torch
+
+        torch.zeros(1, device="cuda") + 1
+    except Exception as error:  # whatever it is, our own figures do without
+        return None, f"{type(error).__name__}: {error}".splitlines()[0]
+    return torch, ""
+
+
+torch, MISSING = pytorch()
 SIZES, BATCH = (784, 1024, 1024, 10), 256
-T = torch.optim
 UPDATES = {  # name: (ours, PyTorch's or None, in which way PyTorch's)
-    "SGD": (lambda p: optim.SGD(p, 1e-3), lambda p, **k: T.SGD(p, 1e-3, **k), "fused"),
+    "SGD": (lambda p: optim.SGD(p, 1e-3), lambda p, **k: torch.optim.SGD(p, 1e-3, **k), "fused"),
     "Momentum": (lambda p: optim.Momentum(p, 1e-3, form="torch"),
-                 lambda p, **k: T.SGD(p, 1e-3, momentum=0.9, **k), "fused"),
-    "RMSProp": (lambda p: optim.RMSProp(p, 1e-3), lambda p, **k: T.RMSprop(p, 1e-3, **k),
-                "foreach"),
-    "Adam": (lambda p: optim.Adam(p, 1e-3), lambda p, **k: T.Adam(p, 1e-3, **k), "fused"),
+                 lambda p, **k: torch.optim.SGD(p, 1e-3, momentum=0.9, **k), "fused"),
+    "RMSProp": (lambda p: optim.RMSProp(p, 1e-3),
+                lambda p, **k: torch.optim.RMSprop(p, 1e-3, **k), "foreach"),
+    "Adam": (lambda p: optim.Adam(p, 1e-3),
+             lambda p, **k: torch.optim.Adam(p, 1e-3, **k), "fused"),
     "Lion": (lambda p: optim.Lion(p, 1e-4), None, ""),
 }  # fmt: skip
 STEPS = {  # name: (ours, PyTorch's) for the parameters of a whole model
     "Momentum": (lambda p: optim.Momentum(p, 1e-3, form="torch"),
-                 lambda p: T.SGD(p, 1e-3, momentum=0.9)),
-    "Adam": (lambda p: optim.Adam(p, 1e-3), lambda p: T.Adam(p, 1e-3)),
+                 lambda p: torch.optim.SGD(p, 1e-3, momentum=0.9)),
+    "Adam": (lambda p: optim.Adam(p, 1e-3), lambda p: torch.optim.Adam(p, 1e-3)),
     "Adam beside a fused one": (lambda p: optim.Adam(p, 1e-3),
-                                lambda p: T.Adam(p, 1e-3, fused=True)),
+                                lambda p: torch.optim.Adam(p, 1e-3, fused=True)),
 }  # fmt: skip
 
 
@@ -85,7 +98,7 @@ def update(name: str, weights: int, rounds: int) -> None:
     w.grad = cupy.full(weights, 1e-3, "float32")
     scalars, gradients = optimizer.values(), optimizer._gradients()
     functions = [lambda: optimizer._update(gradients, scalars), optimizer.step]
-    if peer:
+    if peer and torch:
         p = torch.full((weights,), 0.5, device="cuda", requires_grad=True)
         p.grad = torch.full((weights,), 1e-3, device="cuda")
         functions.append(peer([p], **{way: True}).step)
@@ -109,41 +122,22 @@ def training_step(name: str, rounds: int, calls: int) -> None:
     ((ours_x, ours_y),) = tg.data.Batches(x, y, BATCH, shuffle=False)
     tg.manual_seed(0)
     model = tg.nn.MLP(list(SIZES))
-    layers: list[nn.Module] = []
-    for layer in model.layers:
-        twin = nn.Linear(*layer.weight.shape)
-        twin.weight.data = torch.tensor(layer.weight.numpy().T.copy())
-        twin.bias.data = torch.tensor(layer.bias.numpy())
-        layers += [twin, nn.ReLU()]
-    theirs = nn.Sequential(*layers[:-1]).to("cuda")
-    tx, ty = torch.tensor(x, device="cuda"), torch.tensor(y, device="cuda")
-    optimizer, reference = make(model.parameters()), peer(theirs.parameters())
-    criterion = nn.CrossEntropyLoss()
-
-    def our_step():
-        optimizer.zero_grad()
-        loss = tg.cross_entropy(model(ours_x), ours_y)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    def their_step():
-        reference.zero_grad()
-        loss = criterion(theirs(tx), ty)
-        loss.backward()
-        reference.step()
-        return loss
-
-    for step in range(3):
-        a, b = our_step().item(), their_step().item()
-        assert abs(a - b) < 1e-3 * abs(b), f"not the same work: loss {a} and {b} in step {step}"
-    ours, peers = medians([our_step, their_step], rounds, calls)
+    our_step = step_of(model, tg.cross_entropy, make(model.parameters()), ours_x, ours_y)
+    functions = [our_step]
+    if torch:
+        theirs = twin(model).to("cuda")
+        criterion, reference = torch.nn.CrossEntropyLoss(), peer(theirs.parameters())
+        tx, ty = torch.tensor(x, device="cuda"), torch.tensor(y, device="cuda")
+        functions.append(step_of(theirs, criterion, reference, tx, ty))
+        check_same_work(*functions)
+    seconds, *peers = medians(functions, rounds, calls)
     cupy.cuda.Device().synchronize()
     start = time.perf_counter()
     for _ in range(few := min(calls, 8)):  # so few that the GPU's queue does not fill up
         our_step()
     host = (time.perf_counter() - start) / few
-    say("step", name=name, seconds=ours, theirs=peers, ratio=ours / peers, host=host)
+    say("step", name=name, seconds=seconds, theirs=peers[0] if peers else None, host=host,
+        ratio=seconds / peers[0] if peers else None)  # fmt: skip
 
 
 # ---- all of it -----------------------------------------------------------------------------------
@@ -157,8 +151,9 @@ def versions() -> dict[str, str]:
     )
     return {
         "GPU": properties["name"].decode(), "CUDA driver": driver, "CUDA runtime": runtime,
-        "CuPy": cupy.__version__, "PyTorch": torch.__version__, "NumPy": np.__version__,
-        "TF32 of PyTorch": torch.get_float32_matmul_precision(),
+        "CuPy": cupy.__version__, "NumPy": np.__version__,
+        **({"PyTorch": torch.__version__,
+            "TF32 of PyTorch": torch.get_float32_matmul_precision()} if torch else {}),
     }  # fmt: skip
 
 
@@ -170,6 +165,8 @@ def main() -> None:
     given = parser.parse_args()
     tg.use("cupy")
     say("versions", **versions())
+    if not torch:
+        say("alone", why=MISSING)
     jobs = [(update, name, given.weights, given.rounds) for name in UPDATES]
     jobs += [(training_step, name, given.rounds, given.calls) for name in STEPS]
     for job, name, *rest in jobs:
@@ -179,7 +176,8 @@ def main() -> None:
             where = "".join(traceback.format_exception(error)[-2:])
             say("failed", what=f"{job.__name__} {name}", why=where)
         cupy.get_default_memory_pool().free_all_blocks()
-        torch.cuda.empty_cache()
+        if torch:
+            torch.cuda.empty_cache()
     say("end")
 
 

@@ -143,12 +143,14 @@ def tables(figures: list[dict]) -> list[str]:
             "|---|---:|---:|---:|---:|",
         ]  # fmt: skip
         lines += [
-            f"| {f['name']} | {ms(f['seconds'])} | {ms(f['host'])} | {ms(f['theirs'])} | "
-            f"{f['ratio']:.2f} |"
+            f"| {f['name']} | {ms(f['seconds'])} | {ms(f['host'])} | "
+            + (f"{ms(f['theirs'])} | {f['ratio']:.2f} |" if f["theirs"] else " | |")
             for f in steps
         ]
         lines.append("")
     for f in figures:
+        if f["kind"] == "alone":
+            lines += [f"Nothing of PyTorch's stands beside this, for it says: `{f['why']}`", ""]
         if f["kind"] == "failed":
             lines += [f"**{f['what']} failed:** `{f['why'].strip()}`", ""]
     return lines

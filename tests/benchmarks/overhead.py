@@ -12,6 +12,7 @@ import time
 import numpy as np
 import torch
 from torch import nn
+from twin import check_same_work, step_of, twin
 
 import tinygrad_opt as tg
 
@@ -89,32 +90,12 @@ def training_step(sizes, batch, repeat):
     optimizer = tg.optim.Momentum(model.parameters(), lr=1e-3, mu=0.9)
     if sum(t.size for t in model.parameters()) > 10_000:  # as it would be by itself in a long run
         optimizer.compile()
-
-    def our_step():
-        optimizer.zero_grad()
-        loss = tg.cross_entropy(model(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    layers = []
-    for ours, (n_in, n_out) in zip(model.layers, zip(sizes, sizes[1:])):
-        layer = nn.Linear(n_in, n_out)
-        layer.weight.data = torch.tensor(ours.weight.numpy().T.copy())
-        layer.bias.data = torch.tensor(ours.bias.numpy())
-        layers += [layer, nn.ReLU()]
-    theirs = nn.Sequential(*layers[:-1])
+    theirs = twin(model)
     reference = torch.optim.SGD(theirs.parameters(), lr=1e-3, momentum=0.9)
-    tx, ty, criterion = torch.tensor(x), torch.tensor(y), nn.CrossEntropyLoss()
-
-    def their_step():
-        reference.zero_grad()
-        loss = criterion(theirs(tx), ty)
-        loss.backward()
-        reference.step()
-        return loss
-
-    assert abs(our_step().item() - their_step().item()) < 1e-4, "not the same work"
+    tx, ty = torch.tensor(x), torch.tensor(y)
+    our_step = step_of(model, tg.cross_entropy, optimizer, x, y)
+    their_step = step_of(theirs, nn.CrossEntropyLoss(), reference, tx, ty)
+    check_same_work(our_step, their_step)
     return best(our_step, their_step, by_hand(sizes, batch), repeat=repeat)
 
 
