@@ -16,6 +16,8 @@ from tinygrad_opt.nn import MLP
 from tinygrad_opt.optim import SGD, Momentum
 from tinygrad_opt.train import History
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
+
 KEYS = list(CONTESTANTS)
 
 
@@ -36,6 +38,7 @@ def short(*optimizers, epochs=1, batch_size=128, **settings):
 # ---- fair ----
 
 
+@everywhere
 def test_contestants_start_from_the_same_weights_and_see_the_same_batches(entered):
     entered("twin", CONTESTANTS["sgd"].lr)
     results = short("twin", "momentum", "sgd", seeds=(3, 4))
@@ -47,6 +50,7 @@ def test_contestants_start_from_the_same_weights_and_see_the_same_batches(entere
     assert told["sgd", 3][1] != told["momentum-0.9", 3][1]
 
 
+@everywhere
 def test_momentum_without_momentum_finishes_with_sgd(entered):
     entered("still", CONTESTANTS["sgd"].lr, lambda params, lr: Momentum(params, lr, mu=0.0))
     sgd, still = short("sgd", "still", seeds=(0,))
@@ -83,6 +87,7 @@ def test_no_start_of_a_race_was_used_to_choose_its_learning_rates():
     assert not set(SEEDS) & set(TUNING_SEEDS)
 
 
+@everywhere
 def test_a_learning_rate_that_diverges_is_never_chosen(entered):
     entered("sgd", 1.0)
     losses = tune("sgd", (0.1, 1e30), (0, 1), epochs=1, batch_size=128)
@@ -90,6 +95,11 @@ def test_a_learning_rate_that_diverges_is_never_chosen(entered):
     assert losses[0.1] == pytest.approx(
         statistics.fmean(r.train_loss for r in at_rate(entered, 0.1)), rel=1e-12
     )
+
+
+def digits():
+    """The training and the test images with their labels, on the current backend."""
+    return [(tg.Tensor(x), y) for x, y in load_digits()]
 
 
 def at_rate(entered, lr):
@@ -110,20 +120,21 @@ def test_every_contestant_reads_more_than_19_of_20_digits_it_never_saw():
         assert result.train_loss < 0.1 * result.history.loss[0]
 
 
+@everywhere
 def test_the_figures_are_those_of_the_loop_by_hand():
     (result,) = short("momentum-0.9", epochs=2, seeds=(5,))
-    (x, y), (x_test, y_test) = load_digits()
+    (x, y), (x_test, y_test) = digits()
     tg.manual_seed(5)
     model = MLP([64, 32, 10], activation="relu")
     optimizer = Momentum(model.parameters(), CONTESTANTS["momentum-0.9"].lr, mu=0.9)
-    batches = Batches(x, y, 128, seed=5)
+    batches = Batches(x.numpy(), y, 128, seed=5)
     for _ in range(2):
         for x_batch, y_batch in batches:
             optimizer.zero_grad()
             tg.cross_entropy(model(x_batch), y_batch).backward()
             optimizer.step()
     scores = model(x_test)
-    assert result.test_accuracy == (scores.data.argmax(axis=1) == y_test).mean()
+    assert result.test_accuracy == (scores.numpy().argmax(axis=1) == y_test).mean()
     assert result.test_loss == pytest.approx(tg.cross_entropy(scores, y_test).item(), rel=1e-5)
     assert result.train_loss == pytest.approx(tg.cross_entropy(model(x), y).item(), rel=1e-5)
     assert result.weights == 64 * 32 + 32 + 32 * 10 + 10
@@ -133,10 +144,11 @@ def test_the_figures_are_those_of_the_loop_by_hand():
     assert result.failure == ""
 
 
+@everywhere
 def test_what_trains_on_the_full_batch_takes_a_step_an_epoch_and_a_gradient_a_step():
     for key in ("rprop", "lbfgs"):
         (result,) = short(key, epochs=3, seeds=(0,))
-        (x, y), _ = load_digits()
+        (x, y), _ = digits()
         tg.manual_seed(0)
         model = MLP([64, 32, 10], activation="relu")
         optimizer = CONTESTANTS[key].make(model.parameters(), lr=CONTESTANTS[key].lr)
@@ -168,8 +180,9 @@ def by_hand(key):
     return model, optimizer
 
 
+@everywhere
 def test_an_optimizer_with_an_average_is_measured_at_its_average(entered):
-    (x, y), _ = load_digits()
+    (x, y), _ = digits()
     model, optimizer = by_hand("schedulefree")
     raw = tg.cross_entropy(model(x), y).item()
     optimizer.eval()
@@ -194,12 +207,13 @@ def test_the_average_of_asgd_is_that_of_the_second_half_of_a_race():
     assert optimizer.groups[0]["t0"] == steps / 2
 
 
+@everywhere
 def test_muon_moves_the_matrices_and_adamw_the_biases_by_one_gradient():
     tg.manual_seed(0)
     model, alone = (MLP([6, 5, 4]) for _ in range(2))
     for mine, other in zip(model.parameters(), alone.parameters()):
         other.data = mine.data.copy()
-    x, y = np.ones((3, 6), "float32"), np.array([0, 1, 2])
+    x, y = tg.Tensor(np.ones((3, 6), "float32")), np.array([0, 1, 2])
     together = CONTESTANTS["muon"].make(list(model.named_parameters()), lr=0.01)
     named = list(alone.named_parameters())
     pair = [optim.Muon([p for p in named if p[1].ndim == 2], 0.01, adjust_lr_fn="match_rms_adamw"),
@@ -219,7 +233,7 @@ def test_muon_moves_the_matrices_and_adamw_the_biases_by_one_gradient():
             each.step()
         together.step(closure)
     for mine, other in zip(model.parameters(), alone.parameters()):
-        np.testing.assert_array_equal(mine.data, other.data)
+        np.testing.assert_array_equal(mine.numpy(), other.numpy())
     assert together.t == 3
     held = sum(sum(each.memory().values()) for each in pair)
     assert sum(together.memory().values()) == held
@@ -234,6 +248,7 @@ def test_the_race_runs_on_every_backend(backend):
     assert result.test_accuracy == pytest.approx(expected.test_accuracy, abs=0.006)
 
 
+@everywhere
 def test_a_run_that_diverges_is_told_and_the_others_finish(entered):
     entered("reckless", 1e30)
     results = short("reckless", "sgd", epochs=2, seeds=(0, 1))

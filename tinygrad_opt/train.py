@@ -222,8 +222,8 @@ def fit(
     Raises:
         FloatingPointError: a loss or gradient that is NaN or infinite, telling the step, the last
             finite loss, the learning rate and the op; weights and optimizer are as they were before
-            that step. (On CuPy, which is not waited for, it comes at the end of the epoch, and the
-            weights have moved on.)
+            that step. (On CuPy, which is not waited for, it comes at the end of the epoch, tells
+            the step and the learning rate, and the weights have moved on.)
         ValueError: a count out of its range; an optimizer that holds none of the model's
             parameters; validation or batches that are not pairs; no batches.
         TypeError: a loss that is not one number; an iterator for several epochs.
@@ -264,8 +264,11 @@ def fit(
                 raise ValueError(f"fit: epoch {epoch + 1} has no batches")
             val = (None, None) if held_out is None else _validated(model, loss, optimizer, held_out)
             history._close_epoch(first, *val)
-            _check_recorded(history, first)
-            optimizer.raise_if_not_finite()
+            try:
+                _check_recorded(history, first)
+                optimizer.raise_if_not_finite()
+            except FloatingPointError as error:
+                raise FloatingPointError(f"{error}; {_rates(optimizer)} by now") from error
             optimizer.observe(history.epochs[-1].loss if held_out is None else val[0])
     return history
 
@@ -428,13 +431,17 @@ def _told(error: FloatingPointError, history: History, optimizer: Any, epoch: in
     last = "there was no loss before"
     if history.steps:
         last = f"the last finite loss was {history.loss_at(history.steps - 1):.6g}"
+    return (
+        f"{error}. This was step {optimizer.t} (the first is 0), in epoch {epoch + 1}; {last}; "
+        f"{_rates(optimizer)}. Weights and optimizer are as they were before this step"
+    )
+
+
+def _rates(optimizer: Any) -> str:
+    """At which learning rates the coming step would go, one for all groups or several."""
     rates = [group["lr"] for group in optimizer.groups]
     rates = [rate(optimizer.t) if callable(rate) else rate for rate in rates]
-    shown = ", ".join(f"{rate:g}" for rate in dict.fromkeys(rates))
-    return (
-        f"{error}. This was step {optimizer.t} (the first is 0), in epoch {epoch + 1}; {last}; the "
-        f"learning rate is {shown}. Weights and optimizer are as they were before this step"
-    )
+    return "the learning rate is " + ", ".join(f"{rate:g}" for rate in dict.fromkeys(rates))
 
 
 # ---- the progress bar ----------------------------------------------------------------------------
