@@ -195,13 +195,16 @@ def _result(op: Any, y: Any) -> Array:
 
 def _by_keyword(forward: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Tensors given by keyword are inputs like any other, and stand among `args`."""
-    if any(type(a) is Tensor for a in kwargs.values()):
-        bound = inspect.signature(forward).bind(*args, **kwargs)
-        bound.apply_defaults()
-        args, kwargs = bound.args, bound.kwargs
-        if any(type(a) is Tensor for a in kwargs.values()):
-            raise refusals.keyword_only(forward)
-    return args, {k: a.item() if isinstance(a, np.generic) else a for k, a in kwargs.items()}
+    for name, a in kwargs.items():
+        if type(a) is Tensor:
+            bound = inspect.signature(forward).bind(*args, **kwargs)
+            bound.apply_defaults()
+            if any(type(a) is Tensor for a in bound.kwargs.values()):
+                raise refusals.keyword_only(forward)
+            return _by_keyword(forward, bound.args, bound.kwargs)
+        if isinstance(a, np.generic):
+            kwargs[name] = a.item()
+    return args, kwargs
 
 
 def _check_rest(op: Any, args: tuple) -> None:
@@ -339,12 +342,13 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
         raise
     now = next_index()
     for t in leaves:
+        g = cotangents[t]
         if t in fresh:
             t._grad = fresh[t]
         elif not (t.cleared or t in written):
-            t._grad += cotangents[t]
-        elif cotangents[t] is not t._grad:
-            t._grad[...] = cotangents[t]
+            t._grad += g
+        elif g is not t._grad:
+            t._grad[...] = g
         t.graded, t.cleared = now, False
     if not retain_graph:
         for t in nodes:

@@ -23,7 +23,7 @@ def _cross_entropy(logits, labels, log_p):
 
 def _cross_entropy_vjp(g, y, logits, labels, log_p):
     """softmax - one-hot: what was predicted, less what is true."""
-    p = softmax(logits, axis=1) if type(logits) is Tensor else exp(log_p)  # log_p has no graph
+    p = softmax(logits, 1) if type(logits) is Tensor else exp(log_p)  # log_p has no graph
     one_hot = labels[:, None] == array_module(labels).arange(logits.shape[1])
     return (p - one_hot) * (g / len(labels))
 
@@ -47,7 +47,7 @@ def cross_entropy(logits, labels):
     """
     logits = operand(logits, "cross_entropy")
     labels = arguments.checked_labels(labels, logits)
-    return _cross_entropy(logits, labels, log_softmax(raw_array(logits), axis=1))
+    return _cross_entropy(logits, labels, log_softmax(raw_array(logits), 1))
 
 
 @primitive
