@@ -3,7 +3,7 @@
 import numpy as np
 
 import tinygrad_opt as tg
-from wrong_inputs.base import I, R, T, V, axis, recorded, shapes, table, unrecorded
+from wrong_inputs.base import I, R, T, V, axis, here, recorded, shapes, table, unrecorded
 
 # w.x (2, 3), w.y (4, 5), w.v (3,), w.s (), w.c (2, 3, 4), w.e (0, 3), w.z (4, 3), w.p (4,) and
 # w.q (4, 1) are float32 and require gradients; w.i (2, 3) is int64, w.u (2,) uint8, w.b (2,) bool.
@@ -80,10 +80,11 @@ table(
 table(
     "picking",
     ("an index too large", lambda w: w.x[2],
-     I, r"^getitem: index 2 is out of bounds .* with size 2"),
-    ("an index too small", lambda w: w.x[-3], I, r"^getitem: index -3 is out of bounds for axis 0"),
+     I, r"(?i)^getitem: index 2 is out of bounds .* with size 2"),
+    ("an index too small", lambda w: w.x[-3],
+     I, r"(?i)^getitem: index -3 is out of bounds for axis 0"),
     ("a column too large", lambda w: w.x[0, 3],
-     I, r"^getitem: index 3 is out of bounds for axis 1"),
+     I, r"(?i)^getitem: index 3 is out of bounds for axis 1"),
     ("an index too many", lambda w: w.x[0, 0, 0], I, r"^getitem: too many indices.*2-dim.* 3 were"),
     ("a list too large", lambda w: w.x[[0, 5]],
      I, r"^getitem: index 5 is out of bounds for axis 0"),
@@ -97,7 +98,7 @@ table(
      I, r"^getitem: indices are integers or bools, not flo"),
     ("a ragged index", lambda w: w.x[[[0], [1, 2]]], I, r"^getitem: .*not rectangular"),
     ("a mask too long", lambda w: w.x[np.ones(3, bool)],
-     I, r"^getitem: boolean index .*size .* is 3"),
+     I, r"^getitem: boolean index .*(size|dimension) .* is 3"),
     ("a slice of text", lambda w: w.x["a":], T, r"^getitem: slice indices"),
     ("take too large", lambda w: w.x.take([9]), I, r"^take: index 9 is outside \[-6, 6\)"),
     ("take too small", lambda w: w.x.take([-9]), I, r"^take: index -9 is outside \[-6, 6\)"),
@@ -125,7 +126,7 @@ table(
      V, r"^embedding: the weight is \(V"),
     ("set an item recorded", recorded("w.x[0] = 1.0"), R, r"not recorded: use tg\.where.*no_grad"),
     ("set an item to a leaf", recorded("w.i[0, 0] = w.s"), R, r"not recorded: use tg\.where"),
-    ("set an item too far", unrecorded("w.x[5] = 1.0"), I, r"index 5 is out of bounds"),
+    ("set an item too far", unrecorded("w.x[5] = 1.0"), I, r"(?i)index 5 is out of bounds"),
     ("set an item too long", unrecorded("w.x[0] = [1, 2]"), V, r"\(2,\).*\(3,\)"),
 )  # fmt: skip
 
@@ -135,10 +136,10 @@ table(
     ("matmul of a vector", lambda w: w.v @ w.y, V, r"^matmul: \(3,\) @ \(4, 5\): 3 != 4$"),
     ("matmul by a vector", lambda w: w.y @ w.v, V, r"^matmul: \(4, 5\) @ \(3,\): 5 != 3$"),
     ("matmul of vectors", lambda w: w.v @ w.p, V, r"^matmul: \(3,\) @ \(4,\): 3 != 4$"),
-    ("matmul of stacks", lambda w: w.c @ np.ones((2, 5, 4)), V, r"^matmul: .*: 4 != 5$"),
-    ("matmul of other stacks", lambda w: w.c @ np.ones((5, 4, 2)), V,
+    ("matmul of stacks", lambda w: w.c @ here(np.ones((2, 5, 4))), V, r"^matmul: .*: 4 != 5$"),
+    ("matmul of other stacks", lambda w: w.c @ here(np.ones((5, 4, 2))), V,
      shapes("matmul", (2, 3, 4), (5, 4, 2))),
-    ("matmul array first", lambda w: np.ones((2, 2)) @ w.z,
+    ("matmul array first", lambda w: here(np.ones((2, 2))) @ w.z,
      V, r"^matmul: \(2, 2\) @ \(4, 3\): 2 != 4$"),
     ("np.matmul", lambda w: np.matmul(w.x, w.y), V, r"^matmul: \(2, 3\) @ \(4, 5\): 3 != 4$"),
     ("matmul by a scalar", lambda w: w.x @ w.s,
@@ -153,7 +154,8 @@ table(
     ("einsum axes", lambda w: tg.einsum("ijk->i", w.x), V, r"^einsum: the term 'ijk' .* 2 axes"),
     ("einsum unknown output", lambda w: tg.einsum("ij->k", w.x), V, r"^einsum: .*'k'"),
     ("einsum output twice", lambda w: tg.einsum("ij->ii", w.x), V, r"^einsum: .*'i'"),
-    ("einsum diagonal", lambda w: tg.einsum("ii->i", w.x), V, r"^einsum: .*'i'.*2 != 3"),
+    ("einsum diagonal", lambda w: tg.einsum("ii->i", w.x), V,
+     r"^einsum: .*'i'.*(2 != 3|\(3\) does not match .* \(2\))"),
     ("einsum symbol", lambda w: tg.einsum("i$->i", w.x), V, r"^einsum: invalid subscript '\$'"),
     ("einsum two ellipses", lambda w: tg.einsum("i...j...->ij", w.x), V, r"^einsum: .*i\.\.\.j"),
     ("einsum tensor first", lambda w: tg.einsum(w.x, "ij"), T, r"^einsum: the first .* subscripts"),
