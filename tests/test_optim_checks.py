@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_opt as tg
+from tinygrad_opt.backend import asarray, host
 from tinygrad_opt.optim import (
     ASGD,
     L2,
@@ -34,6 +35,7 @@ from tinygrad_opt.optim import (
 )
 from tinygrad_opt.optim.schedules import OnPlateau, cosine
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
 both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
@@ -64,7 +66,7 @@ class unchanged:
         while not isinstance(optimizer, Optimizer):
             optimizer = optimizer.optimizer
         return [optimizer.t, *(t.numpy() for group in optimizer.groups for t in group["params"]),
-                *(array.copy() for flat in optimizer._flat for array in flat.slots.values()),
+                *(host(array).copy() for flat in optimizer._flat for array in flat.slots.values()),
                 *(dict(carried) for carried in optimizer._carried)]  # fmt: skip
 
     def __enter__(self):
@@ -107,6 +109,7 @@ def test_rules_without_a_default_are_refused_with_the_cure():
             rules = {"mine": mine}
 
 
+@everywhere
 @both_dtypes
 def test_rules_with_a_default_among_them_are_those_that_run(dtype):
     class Signed(Momentum):
@@ -137,6 +140,7 @@ def test_rules_with_a_default_among_them_are_those_that_run(dtype):
         Signed([weight()], lr=0.1)
 
 
+@everywhere
 @pytest.mark.parametrize("base", [Adam, Momentum], ids=lambda cls: cls.__name__)
 def test_a_subclass_with_neither_is_its_base_by_another_name(base):
     class Mine(base):
@@ -154,6 +158,7 @@ def test_a_subclass_with_neither_is_its_base_by_another_name(base):
     assert repr(mine).startswith("Mine(lr=0.25")
 
 
+@everywhere
 def test_a_rule_over_whole_tensors_is_to_be_derived_from_another_base():
     cure = "Mine: derive a rule over whole tensors from tg.optim.TensorOptimizer"
     with pytest.raises(TypeError, match=cure):
@@ -174,7 +179,7 @@ def test_a_rule_over_whole_tensors_is_to_be_derived_from_another_base():
             super().__init__(params, {"lr": lr})
 
     w = weight([1.0, 3.0])
-    w.grad = np.array([1.0, 3.0])
+    w.grad = asarray(np.array([1.0, 3.0]))
     Right([w], lr=1.0).step()
     np.testing.assert_array_equal(w.numpy(), [0.75, 2.25])
 
@@ -321,6 +326,7 @@ def test_nesterov_shows_first_where_the_gradient_is_taken():
 # ---- numbers, where they stand -------------------------------------------------------------------
 
 
+@everywhere
 def test_numbers_are_set_and_read_in_the_groups_and_whoever_tries_otherwise_is_told():
     w = weight()
     optimizer = Momentum([w], lr=0.1, mu=0.5)
@@ -344,6 +350,7 @@ def test_numbers_are_set_and_read_in_the_groups_and_whoever_tries_otherwise_is_t
     np.testing.assert_array_equal(w.numpy(), np.array([0.5, -1.5, 2.0]) * (1 - 2 * 0.3))
 
 
+@everywhere
 @pytest.mark.parametrize("edit, message", [
     (lambda gs: gs[1].update(momentum=0.9), "unknown key 'momentum' in a group"),
     (lambda gs: gs[1].update(lrr=0.9), "unknown key 'lrr' in a group; did you mean 'lr'"),
@@ -446,6 +453,7 @@ def test_a_number_that_is_none_is_refused_when_it_is_given_edited_in_or_schedule
         optimizer.step()
 
 
+@everywhere
 @pytest.mark.parametrize("number", [np.float64(0.25), np.float32(0.25), np.array(0.25)], ids=repr)
 @both_dtypes
 def test_numbers_of_numpy_are_numbers(number, dtype):
@@ -482,6 +490,7 @@ def test_a_choice_that_there_is_not_is_refused_and_named(make, message):
         make(weight([[1.0, 2.0]]))
 
 
+@everywhere
 def test_bounds_of_rprop_that_cross_later_are_refused_at_the_step():
     optimizer = Rprop([weight()], lr=0.1)
     optimizer.groups[0]["largest"] = 1e-7
@@ -564,6 +573,7 @@ STEPPERS = {
 every_stepper = pytest.mark.parametrize("make", STEPPERS.values(), ids=STEPPERS)
 
 
+@everywhere
 @every_stepper
 def test_the_loss_in_place_of_a_closure_is_refused_with_the_cure(make):
     w = weight()
@@ -574,6 +584,7 @@ def test_the_loss_in_place_of_a_closure_is_refused_with_the_cure(make):
         optimizer.step(loss)
 
 
+@everywhere
 @every_stepper
 def test_numbers_are_checked_before_the_closure_runs(make):
     w, calls = weight(), []
@@ -585,6 +596,7 @@ def test_numbers_are_checked_before_the_closure_runs(make):
     assert not calls
 
 
+@everywhere
 def test_a_length_of_the_climb_is_checked_before_the_closure_runs():
     w, calls = weight(), []
     optimizer = SAM(SGD([w], lr=0.1))
@@ -676,6 +688,7 @@ def test_a_transform_that_gives_or_rebinds_instead_of_editing_is_refused(wrong):
 # ---- states --------------------------------------------------------------------------------------
 
 
+@everywhere
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("make, slot", [
     (lambda w: Momentum([w], lr=0.1), "v"), (lambda w: Adam([w]), "m"),
@@ -694,6 +707,7 @@ def test_a_slot_that_is_not_finite_is_not_loaded(make, slot, value, dtype):
         optimizer.load_state_dict(saved)
 
 
+@everywhere
 @pytest.mark.parametrize("t", [2**63, 2**64, 10**400, -1, 1.0, True, None])
 def test_a_number_of_steps_that_is_none_is_not_loaded(t):
     w = weight()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import tinygrad_opt as tg
+from tinygrad_opt.backend import asarray, host
 from tinygrad_opt.optim import (
     ASGD,
     LAMB,
@@ -34,6 +35,7 @@ from tinygrad_opt.optim import (
     compiled,
 )
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
 both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
@@ -102,7 +104,7 @@ ELSEWHERE = r"\.step\(\): the weights stand elsewhere for a while: leave the `wi
 def state_of(optimizer):
     while not hasattr(optimizer, "_flat") or hasattr(optimizer, "optimizer"):
         optimizer = optimizer.optimizer
-    return [np.array(optimizer.t), *(x.copy() for flat in optimizer._flat
+    return [np.array(optimizer.t), *(host(x).copy() for flat in optimizer._flat
             for x in (flat.w, *flat.slots.values()))]  # fmt: skip
 
 
@@ -111,6 +113,7 @@ def assert_state(optimizer, wanted):
         np.testing.assert_array_equal(a, b)
 
 
+@everywhere
 @both_dtypes
 def test_a_step_at_the_look_ahead_is_refused_and_nothing_has_changed(dtype):
     w = weight(dtype=dtype)
@@ -129,6 +132,7 @@ def test_a_step_at_the_look_ahead_is_refused_and_nothing_has_changed(dtype):
     assert optimizer.t == 2
 
 
+@everywhere
 @both_dtypes
 def test_a_step_among_the_averages_is_refused_and_nothing_has_changed(dtype):
     w = weight(dtype=dtype)
@@ -162,6 +166,7 @@ STEPPERS = {
 }
 
 
+@everywhere
 @pytest.mark.parametrize("make", STEPPERS.values(), ids=STEPPERS)
 @pytest.mark.parametrize("depth", ["itself", "what is inside"])
 def test_a_step_within_the_closure_of_a_step_is_refused_and_nothing_has_changed(make, depth):
@@ -188,6 +193,7 @@ def test_a_step_within_the_closure_of_a_step_is_refused_and_nothing_has_changed(
     assert optimizer.t == before[0] + 1
 
 
+@everywhere
 @pytest.mark.parametrize("make", STEPPERS.values(), ids=STEPPERS)
 def test_after_an_error_in_the_closure_the_next_step_is_as_if_nothing_was(make):
     def wrong():
@@ -209,6 +215,7 @@ def test_after_an_error_in_the_closure_the_next_step_is_as_if_nothing_was(make):
 # ---- L-BFGS that comes to NaN --------------------------------------------------------------------
 
 
+@everywhere
 @pytest.mark.parametrize("what", ["the loss", "the gradient"])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @both_dtypes
@@ -242,6 +249,7 @@ def test_lbfgs_without_a_line_search_that_comes_to_nan_puts_everything_back(what
 # ---- the edges of a dtype ------------------------------------------------------------------------
 
 
+@everywhere
 @both_dtypes
 @pytest.mark.parametrize("size", [1.0, 1e-30, 1e-200])
 def test_rprop_clips_the_first_step_and_grows_however_small_the_gradients(size, dtype):
@@ -250,13 +258,13 @@ def test_rprop_clips_the_first_step_and_grows_however_small_the_gradients(size, 
     w = weight([0.0, 0.0], dtype)
     optimizer = Rprop([w], lr=0.5, largest=0.1)
     for step in (0.1, 0.2, 0.3):  # no longer than the largest
-        w.grad = np.array([size, -size], dtype)
+        w.grad = asarray(np.array([size, -size], dtype))
         optimizer.step()
         np.testing.assert_allclose(w.numpy(), [-step, step], rtol=1e-6)
     w = weight([0.0, 0.0], dtype)
     optimizer = Rprop([w], lr=0.01)
     for step in (0.01, 0.022, 0.0364):  # each 1.2 times the one before
-        w.grad = np.array([size, -size], dtype)
+        w.grad = asarray(np.array([size, -size], dtype))
         optimizer.step()
         np.testing.assert_allclose(w.numpy(), [-step, step], rtol=1e-6)
 
@@ -269,6 +277,7 @@ NORMED = {
 }
 
 
+@everywhere
 @pytest.mark.parametrize("size", [1e20, 1e30, 1e-25])
 @pytest.mark.parametrize("make", NORMED.values(), ids=NORMED)
 def test_norms_of_float32_neither_overflow_nor_vanish(make, size):
@@ -279,13 +288,14 @@ def test_norms_of_float32_neither_overflow_nor_vanish(make, size):
         w = weight(start, dtype)
         optimizer = make(w)
         for _ in range(3):
-            w.grad = gradient.astype(dtype)
+            w.grad = asarray(gradient.astype(dtype))
             optimizer.step()
         ends.append(w.numpy())
     assert (np.abs(ends[1] - start) > 1e-3).all()
     np.testing.assert_allclose(ends[0], ends[1], rtol=2e-4, atol=2e-5)
 
 
+@everywhere
 def test_the_trust_of_lamb_in_weights_whose_squares_overflow_is_their_norm():
     start, gradient = np.array([1e20, -2e20, 3e20]), np.array([1.0, -0.5, 0.25])
     ends = []
@@ -293,20 +303,21 @@ def test_the_trust_of_lamb_in_weights_whose_squares_overflow_is_their_norm():
         w = weight(start, dtype)
         optimizer = LAMB([w], lr=0.1, weight_decay=0.0)
         for _ in range(2):
-            w.grad = gradient.astype(dtype)
+            w.grad = asarray(gradient.astype(dtype))
             optimizer.step()
         ends.append(w.numpy())
     assert (np.abs(ends[1] / start - 1) > 0.01).all()
     np.testing.assert_allclose(ends[0], ends[1], rtol=1e-5)
 
 
+@everywhere
 @pytest.mark.parametrize("make", [lambda w: LAMB([w], lr=0.1), lambda w: LARS([w], lr=0.1),
                                   lambda w: Muon([w], lr=0.1)])  # fmt: skip
 def test_a_huge_gradient_leaves_finite_weights(make):
     w = weight([[0.5, -1.5], [2.0, 1.0]], "float32")
     optimizer = make(w)
     for _ in range(3):
-        w.grad = np.full((2, 2), 1e20, "float32")
+        w.grad = asarray(np.full((2, 2), 1e20, "float32"))
         optimizer.step()
         assert np.isfinite(w.numpy()).all()
 
@@ -325,6 +336,7 @@ PENDING = {
 }
 
 
+@everywhere
 @every_copy
 @pytest.mark.parametrize("make", PENDING.values(), ids=PENDING)
 @pytest.mark.parametrize("zeroed", [True, False], ids=["zeroed", "added"])
@@ -349,6 +361,7 @@ def test_a_copy_made_between_backward_and_step_explains_the_coming_step(make, ho
     assert w.numpy()[0, 2] != w_2.numpy()[0, 2]
 
 
+@everywhere
 @every_copy
 def test_what_is_watched_is_watched_in_a_copy_and_its_last_step_forgotten(how):
     w = weight()
@@ -377,6 +390,7 @@ def test_a_copy_unpickled_in_another_process_explains_the_coming_step_too():
     assert told.startswith("0[1], step 21 of Momentum")
 
 
+@everywhere
 @every_copy
 def test_a_copy_of_nesterov_wants_its_own_look_ahead(how):
     w = weight()
@@ -398,6 +412,7 @@ def test_a_copy_of_nesterov_wants_its_own_look_ahead(how):
     assert_state(optimizer_2, state_of(optimizer))
 
 
+@everywhere
 @every_copy
 def test_the_look_ahead_of_another_process_does_not_count_in_this_one(how):
     w = weight()

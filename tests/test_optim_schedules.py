@@ -30,6 +30,8 @@ from tinygrad_opt.optim.schedules import (
     warmup,
 )
 
+everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
+
 N = 400
 EXAMPLES = [
     constant(0.3),
@@ -290,6 +292,7 @@ def test_growth_beyond_all_floats_is_inf_for_the_optimizer_to_refuse():
     assert step(0.1, every=2, factor=10.0)(800) == math.inf
 
 
+@everywhere
 @every_example
 def test_a_schedule_serves_as_a_hyper_parameter(schedule):
     w = tg.Tensor(np.array([1.0]), requires_grad=True)
