@@ -91,7 +91,8 @@ SLIPS["Adafactor.matrix"] = [
     ("the floor not squared", "np.maximum(V, eps1**2)", "np.maximum(V, eps1)"),
     ("no root", "np.sqrt(np.maximum(V, eps1**2))", "np.maximum(V, eps1**2)"),
     ("not divided by the mean of all", "R * C / np.maximum(mean(R, -2), eps1)", "R * C"),
-    ("a constant decay of the mean", "t**beta2_decay * (mean(g**2, -1)", "0.1 * (mean(g**2, -1)"),
+    ("a constant decay of the mean", "t**beta2_decay * (mean(np.square(g), -1)",
+     "0.1 * (mean(np.square(g), -1)"),
     ("decay after the step", "w = (1 - lr * weight_decay) * w\n        R", "R"),
     ("the size of the decayed w", """a = np.maximum(eps2, rms(w)) * min(lr, 1 / t**0.5)
         w = (1 - lr * weight_decay) * w""", """w = (1 - lr * weight_decay) * w
@@ -100,7 +101,7 @@ SLIPS["Adafactor.matrix"] = [
 SLIPS["Adafactor.vector"] = [
     ("the bounded rate decays w", "(1 - lr * weight_decay)",
      "(1 - min(lr, 1 / t**0.5) * weight_decay)"),
-    ("V sums", "(g**2 - V)", "g**2"),
+    ("V sums", "(np.square(g) - V)", "np.square(g)"),
     ("the norm for the root mean square", "rms(U) / d", "norm(U) / d"),
     ("eps2 dropped", "np.maximum(eps2, rms(w))", "rms(w)"),
 ]  # fmt: skip

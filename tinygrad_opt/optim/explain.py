@@ -100,10 +100,10 @@ def _snapshot(
     )
     slots = [flat.state_of(n)[slot] for slot in rule.arrays[2:]]
     arrays, index = [flat.data_views[n], g, *slots], place
-    if rule.elementwise:  # the others see the whole tensor: its norm, say, joins all weights
-        arrays = [x[place].reshape(1) for x in arrays]
-        index = (0,)
-    arrays = [backend.host(x) for x in arrays]
+    if rule.elementwise:
+        arrays, index = [backend.host(x[place].reshape(1)) for x in arrays], (0,)
+    else:  # a norm, say, joins all weights, and its last bits tell where they were added up
+        arrays = [x.copy() for x in arrays]
     raw = backend.host(flat.grad_views[n][place].reshape(1))[0]
     head = f"{name}{list(place) if place else ''}, step {optimizer.t + 1} of {_title(optimizer)}"
     transforms = list(map(repr, gradients.made_by))
@@ -113,7 +113,8 @@ def _snapshot(
         def show(x: Any) -> str:
             return text_of(x, digits)
 
-        start = {a: x[index] for a, x in zip(rule.arrays, arrays) if x.shape == arrays[0].shape}
+        start = {a: backend.host(x[index])[()] for a, x in zip(rule.arrays, arrays)
+                 if x.shape == arrays[0].shape}  # fmt: skip
         lines = [head]
         if transforms:
             lines.append(f"g = {show(start['g'])}, which {', '.join(transforms)} made of "

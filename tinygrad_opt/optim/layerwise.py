@@ -49,7 +49,7 @@ class LAMB(TensorOptimizer):
 
     def rule(w, g, m, v, *, t, lr, beta1, beta2, eps, weight_decay):
         m = beta1 * m + (1 - beta1) * g
-        v = beta2 * v + (1 - beta2) * g**2
+        v = beta2 * v + (1 - beta2) * np.square(g)
         m_hat = m / (1 - beta1**t)
         v_hat = v / (1 - beta2**t)
         u = m_hat / (np.sqrt(v_hat) + eps) + weight_decay * w

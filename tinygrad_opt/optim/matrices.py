@@ -32,8 +32,8 @@ class Adafactor(TensorOptimizer):
     def matrix(w, g, R, C, *, t, lr, beta2_decay, eps1, eps2, d, weight_decay):
         a = np.maximum(eps2, rms(w)) * min(lr, 1 / t**0.5)
         w = (1 - lr * weight_decay) * w
-        R = R + t**beta2_decay * (mean(g**2, -1) - R)
-        C = C + t**beta2_decay * (mean(g**2, -2) - C)
+        R = R + t**beta2_decay * (mean(np.square(g), -1) - R)
+        C = C + t**beta2_decay * (mean(np.square(g), -2) - C)
         V = R * C / np.maximum(mean(R, -2), eps1)
         U = g / np.sqrt(np.maximum(V, eps1**2))
         w = w - a * U / np.maximum(1, rms(U) / d)
@@ -42,7 +42,7 @@ class Adafactor(TensorOptimizer):
     def vector(w, g, V, *, t, lr, beta2_decay, eps1, eps2, d, weight_decay):
         a = np.maximum(eps2, rms(w)) * min(lr, 1 / t**0.5)
         w = (1 - lr * weight_decay) * w
-        V = V + t**beta2_decay * (g**2 - V)
+        V = V + t**beta2_decay * (np.square(g) - V)
         U = g / np.sqrt(np.maximum(V, eps1**2))
         w = w - a * U / np.maximum(1, rms(U) / d)
         return w, V

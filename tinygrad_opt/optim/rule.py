@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_opt.backend import array_module, is_array
+from tinygrad_opt.backend import Array, array_module, host, is_array
 from tinygrad_opt.optim.grammar import (
     ARRAY,
     FUNCTIONS,
@@ -257,14 +257,14 @@ class Rule:
     # ---- the reading with numbers ------------------------------------------
 
     def numbers(
-        self, arrays: Sequence[np.ndarray], scalars: Mapping[str, float], index: tuple,
+        self, arrays: Sequence[Array], scalars: Mapping[str, float], index: tuple,
         show: Callable[[Any], str] = repr,
     ) -> list[Number]:  # fmt: skip
         """Each line as it comes out for the weight at `index` of the arrays.
 
         Args:
-            arrays: in the order of the rule, on the host; of an elementwise rule, parts of one
-                element each do.
+            arrays: in the order of the rule, where the update is computed; of an elementwise rule,
+                parts of one element each do, on the host.
             scalars: the keywords.
             index: the element, a tuple of ints.
             show: the text of a number.
@@ -323,10 +323,10 @@ def _parsed(lines: list[str]) -> ast.stmt | None:
 
 def _element(x: Any, shape: tuple, index: tuple) -> Any:
     """The one number that stands for `x` in the explanation of one weight, or None."""
-    if not isinstance(x, np.ndarray) or not x.ndim:
-        return x if not isinstance(x, np.ndarray) else x[()]
+    if not is_array(x) or not x.ndim:
+        return host(x)[()] if is_array(x) else x
     try:  # means of rows and columns broadcast to the weights they are of
-        return np.broadcast_to(x, shape)[index] if x.ndim == len(shape) else None
+        return host(np.broadcast_to(x, shape)[index])[()] if x.ndim == len(shape) else None
     except ValueError:
         return None
 
@@ -360,7 +360,7 @@ class _Numbers(ast.NodeTransformer):
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.BinOp:
         # g**2 of an array is g * g; a pow() may round otherwise, and so may one who recomputes it.
-        if isinstance(node.op, ast.Pow) and isinstance(self._value(node.left), np.ndarray):
+        if isinstance(node.op, ast.Pow) and is_array(self._value(node.left)):
             base = self.visit(node.left)
             return ast.BinOp(base, ast.Mult(), base)
         node.left, node.right = self.visit(node.left), self.visit(node.right)

@@ -2,7 +2,7 @@
 where a norm, a mean or a matrix product joins the weights of a tensor.
 
 They run plainly, on NumPy or CuPy, and are explained and typeset like the others; they have no
-compiled readings.
+compiled readings. A square is written np.square(g): CuPy's g**2 is a pow(), and rounds otherwise.
 """
 
 from collections.abc import Sequence
