@@ -67,7 +67,8 @@ class LBFGS(Optimizer):
         history_size: how many pairs to remember, two vectors each. Turned up, the curvature is
             known in more directions.
         line_search_fn: "strong_wolfe" looks along each direction for a point where the loss fell
-            enough and its slope is flat enough (c₁ = 1e-4, c₂ = 0.9); None takes the step α.
+            enough, by its slopes where rounding hides the fall (Hager, Zhang 2005), and its slope
+            is flat enough (c₁ = 1e-4, c₂ = 0.9); None takes the step α.
         common: l2 (which joins the loss, too) and check_finite; see `Optimizer`.
 
     Raises:
