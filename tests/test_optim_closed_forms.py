@@ -5,11 +5,20 @@ import inspect
 
 import numpy as np
 import pytest
+import strict_cupy
 from optim_cases import CHECKS
 from optim_cases.effects import ALL, WRAPPERS, hyper_parameters, others
 from optim_cases.formulas import on_an_interval
 from optim_cases.invariances import ELEMENTWISE
-from optim_cases.problems import assert_near
+from optim_cases.problems import (
+    Recorded,
+    Smooth,
+    affordable,
+    assert_near,
+    make,
+    tensors,
+    trajectory,
+)
 
 from tinygrad_opt import optim
 from tinygrad_opt.optim import compiled
@@ -29,6 +38,17 @@ def of(*modules: str) -> list:
         for name, checks in CHECKS.items() for check in checks.values()
         if check.__module__.removeprefix("optim_cases.") in modules
     ]  # fmt: skip
+
+
+def test_the_optimizers_are_run_on_the_backend_of_the_test(backend):
+    courses = [Smooth((3, 4)), Recorded((2,), "float32")]
+    weights = tensors(courses)
+    optimizer = make(optim.Adam, weights)
+    trajectory(optimizer, weights, courses, 2)
+    for flat in optimizer._flat:
+        for x in (*flat.data_views, *flat.grad_views, flat.w, flat.g, *flat.slots.values()):
+            assert type(x) is backend.xp.ndarray
+    assert affordable(1000) == (100 if backend.xp is strict_cupy.cupy else 1000)
 
 
 @everywhere

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from optim_cases.problems import Recorded, Smooth, assert_near, tensors, trajectory
 
 import tinygrad_opt as tg
 from tinygrad_opt import optim
@@ -86,6 +87,29 @@ def test_a_loaded_state_goes_on_bit_for_bit(make, dtype):
     np.testing.assert_equal(contents(again, others), contents(optimizer, ws))
 
 
+@every
+@pytest.mark.parametrize("saved_on, loaded_on", [("numpy", "cupy"), ("cupy", "numpy")])
+@pytest.mark.parametrize("dtype, bound", [("float32", 1e-5), ("float64", 1e-12)])
+def test_a_state_saved_on_one_backend_is_taken_over_to_the_bit_and_goes_on_on_the_other(
+    make, saved_on, loaded_on, dtype, bound, cp
+):
+    """The steps are the same but for norms, which the GPU adds up in another order."""
+    courses = [Smooth((3, 4), dtype, 1), Recorded((5,), dtype, 2)]
+    with tg.use(saved_on):
+        ws = tensors(courses)
+        optimizer = make(list(zip("wb", ws)), **NOISE)
+        trajectory(optimizer, ws, courses, 10)
+        state, at = through_json(optimizer.state_dict()), [w.numpy() for w in ws]
+        wanted = trajectory(optimizer, ws, courses, 10, start=10)
+    with tg.use(loaded_on):
+        ws = [tg.Tensor(x, requires_grad=True) for x in at]
+        optimizer = make(list(zip("wb", ws)), **NOISE)
+        optimizer.load_state_dict(state)
+        np.testing.assert_equal(optimizer.state_dict(), state)
+        for path, other in zip(trajectory(optimizer, ws, courses, 10, start=10), wanted):
+            assert_near(path, other, bound)
+
+
 def through_json(state):
     """All but the arrays, which a file would keep beside it."""
     arrays = []
@@ -108,6 +132,7 @@ def through_json(state):
     return back(json.loads(json.dumps(without(state))))
 
 
+@everywhere
 def test_numbers_of_numpy_come_out_as_plain_numbers():
     optimizer = optim.Momentum(weights(), lr=np.float32(0.5), mu=np.array(0.25))
     (group,) = optimizer.state_dict()["groups"]
@@ -196,6 +221,7 @@ def test_groups_keep_their_own_numbers_and_what_is_edited_is_saved():
     assert state["carried"][0]["P"] != 1.0
 
 
+@everywhere
 def test_a_function_of_your_own_is_saved_by_its_bare_name_and_must_be_given_again():
     def falling(t):
         return 0.1 / (1 + t)
@@ -300,6 +326,7 @@ WRONG = {
 }  # fmt: skip
 
 
+@everywhere
 @pytest.mark.parametrize("edit, message", WRONG.values(), ids=WRONG)
 def test_a_state_that_does_not_fit_is_refused_whole(edit, message):
     optimizer, ws = made()
@@ -320,6 +347,7 @@ def test_what_is_no_state_at_all_is_refused(state):
         made()[0].load_state_dict(state)
 
 
+@everywhere
 def test_all_that_does_not_fit_is_told_at_once():
     optimizer, _ = made()
     state = optimizer.state_dict()
@@ -332,6 +360,7 @@ def test_all_that_does_not_fit_is_told_at_once():
     assert len(str(caught.value).splitlines()) == 1 + len(edits)
 
 
+@everywhere
 @pytest.mark.parametrize(
     "edit",
     [put("optimizer", to="SAM"), put("k", to="5"), put("k", to=0), put("alpha", to=7.0),

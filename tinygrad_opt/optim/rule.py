@@ -115,7 +115,8 @@ class Rule:
         self.grammar.is_read = True
 
     def __call__(self, *arrays: Any, **scalars: Any) -> tuple:
-        """The plain reading: the author's own function on arrays."""
+        """The plain reading: the author's own function on arrays. (CuPy's ** is a pow(): the last
+        bit of a square may be another than that of the kernel, which is what a step runs.)"""
         function = self.function
         if self.elementwise and any(array_module(x) is not np for x in arrays):
             function = _choosing_on_cupy(function)
