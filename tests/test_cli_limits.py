@@ -3,11 +3,14 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 
 import tinygrad_opt as tg
 from tinygrad_opt.cli import main
-from tinygrad_opt.lab import theory
+from tinygrad_opt.cli.limits import limited
+from tinygrad_opt.lab import CONTESTANTS, theory
+from tinygrad_opt.lab.descent import closure_of
 from tinygrad_opt.lab.limits import limits
 
 BOWL = """
@@ -149,6 +152,22 @@ def test_json_is_strict_where_nothing_limits_the_rate(empty_folder, capsys):
     assert "inf" in printed_rows(capsys.readouterr().out)["gradient descent"]
 
 
+@pytest.mark.parametrize("key", CONTESTANTS)
+def test_the_optimizers_of_the_race_that_are_offered_are_those_with_a_limit(key):
+    model = tg.nn.Linear(2, 1)
+    optimizer = CONTESTANTS[key].make(list(model.named_parameters()), lr=0.01)
+
+    def loss():
+        return (model(np.eye(2, dtype="float32")) ** 2).sum()
+
+    optimizer.step(closure_of(optimizer, loss))  # before it, Adam and RMSProp have none
+    if key in limited():
+        assert limits(model, loss, optimizer).max_lr > 0
+    else:
+        with pytest.raises(ValueError, match="has no limit that a curvature alone decides: its ste"):
+            limits(model, loss, optimizer)
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--model", "my_bowl.py"], "'my_bowl.py' is not WHERE:WHAT"),
     (["--model", "my_bowl.py:no such"], "is not WHERE:WHAT"),
@@ -163,7 +182,9 @@ def test_json_is_strict_where_nothing_limits_the_rate(empty_folder, capsys):
     (["--model", "pair.py:make"], "make() returns (model, loss, optimizer)"),
     (["--model", "adamw.py:make"], "AdamW has no limit that a curvature alone decides"),
     (["--optimizer", "adam"], "this Adam has taken no step"),
-    (["--optimizer", "adamw"], "invalid choice: 'adamw'; did you mean 'adam'?"),
+    (["--optimizer", "adamw"], "adamw has no limit that a curvature alone decides: its steps are "
+     "no fixed multiple of past gradients; there is one for sgd, momentum-0.75, "),
+    (["--optimizer", "momentum-0.8"], "invalid choice: 'momentum-0.8'; did you mean"),
     (["--epochs", "-1"], "'-1' is not an integer of 0 or more"),
     (["--lr", "fast"], "'fast' is not a learning rate"),
 ])  # fmt: skip

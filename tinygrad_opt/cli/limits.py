@@ -46,9 +46,9 @@ def add(commands: Any, layout: dict) -> None:
     option("--model", metavar="WHERE:WHAT",
            help="a function of yours that returns (model, loss, optimizer), in a file or a module: "
            "my_file.py:make, package.module:make")
-    known = [key for key in CONTESTANTS if key.partition("-")[0] in FAMILIES]
-    option("--optimizer", type=one_of(known), metavar="NAME",
-           help=f"of the network of the race: {', '.join(known)} (default: momentum-0.9)")
+    option("--optimizer", type=one_of(CONTESTANTS), metavar="NAME",
+           help=f"of the network of the race: {', '.join(limited())}, those that have a limit "
+           "(default: momentum-0.9)")
     option("--lr", type=rate, metavar="RATE", help="its learning rate (default: that of the race)")
     option("--epochs", type=count(0), metavar="N",
            help="train so long before measuring (default: 0)")
@@ -57,6 +57,13 @@ def add(commands: Any, layout: dict) -> None:
     option("--json", action="store_true",
            help="print numbers for programs, and nothing else, to stdout")  # fmt: skip
     parser.set_defaults(command=run)
+
+
+def limited() -> list[str]:
+    """The contestants of the race that have a limit."""
+    from tinygrad_opt.lab.race import CONTESTANTS
+
+    return [key for key in CONTESTANTS if key.partition("-")[0] in FAMILIES]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,6 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.model and own:
         raise Usage(f"argument --{own[0]}: --model brings an optimizer of its own, as trained as "
                     "it likes")  # fmt: skip
+    if arguments.optimizer and arguments.optimizer not in limited():
+        raise Usage(f"argument --optimizer: {arguments.optimizer} has no limit that a curvature "
+                    "alone decides: its steps are no fixed multiple of past gradients; there is "
+                    f"one for {', '.join(limited())}")  # fmt: skip
     if arguments.model:
         model, loss, optimizer = given(arguments.model)
     else:
