@@ -482,11 +482,12 @@ def test_match_torch_finds_what_is_wrong_at_order_2_alone():
 X32 = X.astype(np.float32)
 
 
+@everywhere
 @pytest.mark.parametrize(
     "f, twin, x, message",
     [
         (
-            lambda x: x * np.full((3, 4), 2.0),
+            lambda x: x * tg.Tensor(np.full((3, 4), 2.0)),
             lambda x: x * 2,
             X32,
             "is float64 .* PyTorch's float32",

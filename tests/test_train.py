@@ -249,6 +249,16 @@ def test_accuracy_is_empty_where_the_targets_are_no_labels(backend, target):
     assert len(history.loss) == len(history.val_loss) == 2
 
 
+@pytest.mark.parametrize("labels", [np.asarray, list, tg.Tensor])
+def test_labels_may_come_from_the_host_or_as_a_tensor(backend, labels):
+    x, y = classes()
+    model = network()
+    right = (model(tg.Tensor(x)).numpy().argmax(axis=1) == y).mean()
+    batches = [(backend.array(x), labels(y))]
+    history = fit(model, tg.cross_entropy, momentum(model), batches, 1)
+    assert history.accuracy == [right]
+
+
 @everywhere
 def test_two_calls_with_one_history_are_one_long_call():
     x, y = classes()
