@@ -168,7 +168,8 @@ def main() -> None:
     if not torch:
         say("alone", why=MISSING)
     jobs = [(update, name, given.weights, given.rounds) for name in UPDATES]
-    jobs += [(training_step, name, given.rounds, given.calls) for name in STEPS]
+    jobs += [(training_step, name, given.rounds, given.calls) for name in STEPS
+             if torch or " beside " not in name]  # fmt: skip
     for job, name, *rest in jobs:
         try:
             job(name, *rest)
