@@ -21,7 +21,7 @@ from tinygrad_opt.tensor import Tensor
 
 __version__ = "0.1.0"
 
-_MODULES = ("data", "lab", "nn", "optim", "plots", "testing", "train")
+_MODULES = ("data", "lab", "nn", "optim", "plots", "suspicions", "testing", "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt import anomaly, backend, refusals
+from tinygrad_opt import anomaly, backend, refusals, suspicions
 from tinygrad_opt.backend import Array, array_module
 from tinygrad_opt.tensor import Tensor, make_node, next_index
 
@@ -334,8 +334,15 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
     written: set[Tensor] = set()
     try:
         cotangents = walk(self, nodes, g, written=written)
-        # What can run out of memory comes first: then either all gradients change or none.
-        fresh = {t: array_module(t._data).array(cotangents[t]) for t in leaves if t._grad is None}
+        # What can fail comes first: then either all gradients change or none.
+        fresh, spent = {}, False
+        for t in leaves:
+            if t._grad is None:
+                fresh[t] = array_module(t._data).array(cotangents[t])
+            elif not (t.cleared or t in written):
+                spent = spent or t.is_spent
+        if spent:
+            suspicions.forgotten_zero_grad()
     except BaseException:
         for t in written:
             t.cleared = True  # 0 again, as before, for whoever looks

@@ -135,6 +135,12 @@ class Tensor:
         """Whether an optimizer that is still there holds this tensor in its flat vector."""
         return self.owned is not None and self.owned() is not None
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether an optimizer has taken a step from `.grad` as it is."""
+        owner = self.owned() if self.owned is not None else None
+        return owner is not None and owner.stepped > self.graded
+
     def _like(self, value: Any, what: str) -> Array:
         """`value` as an array with the shape, dtype and backend of this tensor, or an error."""
         if isinstance(value, Tensor):

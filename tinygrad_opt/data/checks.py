@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt import backend
+from tinygrad_opt import backend, suspicions
 from tinygrad_opt.backend import Array
 from tinygrad_opt.tensor import Tensor
 
@@ -102,6 +102,20 @@ def integer_range(rows: np.ndarray) -> Range:
     if rows.dtype.kind not in "iu" or not rows.size:
         return None
     return int(rows.min()), int(rows.max())
+
+
+def look_for_sorted_classes(labels: np.ndarray, batch_size: int) -> None:
+    """Warn (TGO-W03) where the first batches, in the order of the samples, hold one class each, and
+    samples in no order would do so once in a million data sets at most."""
+    if labels.ndim != 1 or labels.dtype.kind not in "biu":
+        return
+    counts = np.unique(labels, return_counts=True)[1]
+    firsts = labels[: len(labels) // batch_size * batch_size].reshape(-1, batch_size)
+    mixed = (firsts != firsts[:, :1]).any(axis=1)
+    alone = int(mixed.argmax()) if mixed.any() else len(mixed)  # batches before the first mixed one
+    by_chance = float(((counts / len(labels)) ** batch_size).sum()) ** alone
+    if alone and by_chance < 1e-6:
+        suspicions.sorted_data(alone, len(counts))
 
 
 def _check_finite(name: str, rows: Array) -> None:

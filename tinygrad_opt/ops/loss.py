@@ -3,7 +3,7 @@
 Losses never broadcast: (N, 1) against (N,) is an error, not an N × N table of differences.
 """
 
-from tinygrad_opt import arguments, backend
+from tinygrad_opt import arguments, backend, suspicions
 from tinygrad_opt.arguments import beside, operand, raw_array
 from tinygrad_opt.autograd import primitive
 from tinygrad_opt.backend import array_module
@@ -47,6 +47,8 @@ def cross_entropy(logits, labels):
     """
     logits = operand(logits, "cross_entropy")
     labels = arguments.checked_labels(labels, logits)
+    if type(logits) is Tensor and logits.op is softmax:
+        suspicions.softmax_twice(logits.shape[1])
     return _cross_entropy(logits, labels, log_softmax(raw_array(logits), 1))
 
 

@@ -49,8 +49,7 @@ class Explanations:
     @staticmethod
     def is_over(optimizer: Any) -> bool:
         """Whether the step that the gradients were for has been taken."""
-        stepped = optimizer._stepped
-        return bool(stepped) and all(flat.graded < stepped for flat in optimizer._flat)
+        return all(flat.graded < flat.stepped for flat in optimizer._flat)
 
     def tell(self, optimizer: Optimizer, name: str, index: Any, digits: int | None) -> str:
         _, _, place = _found(optimizer, name, index)

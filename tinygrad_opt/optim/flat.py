@@ -27,10 +27,12 @@ class FlatVector:
         loose: what it keeps in other shapes than the parameters', a dict of arrays for each.
         tensors, names: the parameters, in order, each at its offset.
         group: the index of the group that they are of.
+        stepped: when a step was taken from g, on the clock of tensors; 0 when the next gradient is
+            under way.
     """
 
     def __init__(self, tensors: Sequence[Tensor], names: Sequence[str], group: int = 0):
-        self.group = group
+        self.group, self.stepped = group, 0
         first = tensors[0]._data
         self.tensors, self.names = list(tensors), list(names)
         self.dtype, self.backend = first.dtype, name_of(first)
@@ -134,6 +136,7 @@ class FlatVector:
     def clear(self) -> None:
         """Make every gradient 0: as they read, for the zeros are written when somebody looks."""
         self.gather()
+        self.stepped = 0
         for t in self.tensors:
             t.cleared = True
 

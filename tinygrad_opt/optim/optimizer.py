@@ -178,12 +178,11 @@ class Optimizer:
         self.finite = FiniteCheck()
         self._standing = 0  # how many blocks deep the weights are elsewhere (look_ahead, averaged)
         self._moved = 0  # when they were last moved there, or back
-        self._stepped = 0  # when, on the clock of tensors; 0 when the next gradient is under way
         self._after: list[Callable[[], None]] = []  # what wrappers do as a part of each update
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._stepped = self._moved = 0  # of the clock of another process, perhaps
+        self._moved = 0  # of the clock of another process, perhaps
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.__dict__.get("_keys", ()) or (name == "form" and "_keys" in self.__dict__):
@@ -294,7 +293,9 @@ class Optimizer:
         self.t += 1
         for act in self._after:
             act()
-        self._stepped = next_index()
+        now = next_index()
+        for flat in self._flat:
+            flat.stepped = now
 
     def _prepared(
         self, flat: FlatVector, g: Array, values: dict[str, float], first: Fused
@@ -321,7 +322,6 @@ class Optimizer:
         if it is assigned, `.grad = array`."""
         for flat in self._flat:
             flat.clear()
-        self._stepped = 0
 
     def compile(self) -> "Optimizer":
         """Compile the rule now instead of when it pays (see `compiled.py`), and give `self` back.

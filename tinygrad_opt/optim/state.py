@@ -59,7 +59,8 @@ def load(optimizer: Optimizer, saved: Any) -> None:
                 setattr(transform, key, schedules.merged(getattr(transform, key), schedule))
         optimizer._carried = [dict(carried) for carried in saved["carried"]]
         optimizer.t = saved["t"]
-        optimizer._stepped = 0
+        for flat in optimizer._flat:
+            flat.stepped = 0
 
 
 def _plain(key: str, value: Any) -> Any:
