@@ -11,8 +11,8 @@ import torch
 
 import tinygrad_opt as tg
 from tinygrad_opt import testing
-from tinygrad_opt.arguments import raw_array
 from tinygrad_opt.ops.shape import scatter
+from tinygrad_opt.tensor import raw_array
 from tinygrad_opt.testing import KinkError, gradcheck, match_torch
 
 everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy

@@ -1,5 +1,5 @@
 """What a user is told for a wrong input: the op, the shapes or dtypes and the cure, before any
-state has changed.
+state has changed. These are the tests of refusals.py and arguments.py.
 
 The mistakes and the messages stand in tests/wrong_inputs. After each, the tensors involved, the
 graph that was there before, the switch, the modes and the random stream are as they were, on every
@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from wrong_inputs import NOT_YET_ON_CUPY, WRONG
+from wrong_inputs import WRONG
 
 import tinygrad_opt as tg
 from tinygrad_opt import Tensor, autograd
@@ -62,24 +62,14 @@ def check_refused(f, error, message):
     graph.backward()  # no refused edit counts as one
 
 
-EVERYWHERE = {name: line for name, line in WRONG.items() if name not in NOT_YET_ON_CUPY}
-ON_NUMPY = {name: line for name, line in WRONG.items() if name in NOT_YET_ON_CUPY}
-
-
 @pytest.mark.usefixtures("backend")
-@pytest.mark.parametrize(("f", "error", "message"), EVERYWHERE.values(), ids=EVERYWHERE)
+@pytest.mark.parametrize(("f", "error", "message"), WRONG.values(), ids=WRONG)
 def test_a_wrong_input_is_refused_in_plain_words_and_changes_nothing(f, error, message):
-    check_refused(f, error, message)
-
-
-@pytest.mark.parametrize(("f", "error", "message"), ON_NUMPY.values(), ids=ON_NUMPY)
-def test_what_cupy_does_not_refuse_plainly_is_refused_on_numpy(f, error, message):
     check_refused(f, error, message)
 
 
 def test_the_table_is_long_and_covers_every_op():
     assert len(WRONG) >= 250
-    assert set(WRONG) >= NOT_YET_ON_CUPY
     source = " ".join(message for _, _, message in WRONG.values())
     # The rest take one argument, elementwise: they share the fate of exp.
     alike = """abs cos erf expm1 flatten log log1p logical_not logsigmoid negative relu sigmoid sign

@@ -10,7 +10,7 @@ from typing import Any
 
 from tinygrad_opt import refusals
 from tinygrad_opt.backend import array_module, host, is_array
-from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.tensor import Tensor, raw_array
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
 
@@ -23,23 +23,23 @@ def note(t: Tensor, op: Any, values: list) -> None:
         frame = frame.f_back
     line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
     if not _finite(t._data) and all(_finite(v) for v in values):
-        raise FloatingPointError(f"{op.__name__} made a NaN or inf of finite inputs, at {line}")
+        raise refusals.bad_result(op, line)
     if t.op is not None:
         t.origin = line, [_fingerprint(v) for v in (t._data, *values)]
 
 
 def check_saved(t: Tensor) -> None:
     """RuntimeError if an array that t's op saved has other bytes now, whoever changed them."""
-    now = (_fingerprint(a) for a in (t._data, *t.values))
+    now = (_fingerprint(raw_array(a)) for a in (t, *t.inputs))
     for n, (before, after) in enumerate(zip(t.origin[1], now)):
         if before != after:
             raise refusals.edited(t, f"input {n - 1}" if n else "the result")
 
 
-def check_cotangent(t: Tensor, vjp: Any, gx: Any) -> None:
-    """FloatingPointError if this VJP of t's op gave a NaN or inf."""
-    if not _finite(gx._data if type(gx) is Tensor else gx):
-        raise refusals.bad_cotangent(t, vjp)
+def check_cotangent(t: Tensor, n: int, gx: Any) -> None:
+    """FloatingPointError if the n-th VJP of t's op gave a NaN or inf."""
+    if not _finite(raw_array(gx)):
+        raise refusals.bad_cotangent(t, n)
 
 
 def _finite(x: Any) -> bool:

@@ -1,37 +1,22 @@
-"""What ops take beside the tensor: axes, indices, labels, targets, each looked at before any
-arithmetic and said in words where it does not fit.
+"""What ops take beside the tensor: axes, indices, labels, targets, looked at before any arithmetic.
 
 CuPy wraps an index that is out of range, and NumPy broadcasts a target of another shape, without a
-word: what must not pass in silence is checked here. Functions give the checked argument, in the
-form that the ops of the floor above compute with.
+word: what must not pass in silence is refused here. `checked_...` gives the argument in the form
+that the op computes with, `check_...` only looks. What a primitive can say of the arrays that it
+gets stands in the primitive.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from tinygrad_opt import backend
-from tinygrad_opt.backend import Array, array_module
-from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.backend import Array
+from tinygrad_opt.tensor import Tensor, beside, home, raw_array
 
 # ---- tensors or arrays ---------------------------------------------------------------------------
-
-
-def raw_array(x: Any) -> Any:
-    """The array behind x, a Tensor or an array: a VJP may get either."""
-    return x._data if type(x) is Tensor else x
-
-
-def home(x: Any) -> str:
-    """The backend, "numpy" or "cupy", that the Tensor or array x lives on."""
-    return backend.name_of(raw_array(x))
-
-
-def beside(x: Any, array: Array) -> Array:
-    """`array` on the backend of x."""
-    same = array_module(raw_array(x)) is array_module(array)
-    return array if same else backend.to(array, home(x))
 
 
 def operand(x: Any, op: str) -> Any:
@@ -43,7 +28,7 @@ def operand(x: Any, op: str) -> Any:
     raise TypeError(f"{op}: wants a Tensor or an array, not a {type(x).__name__}")
 
 
-def several(arrays: Any, op: str) -> list:
+def checked_list(arrays: Any, op: str) -> list:
     """A list of tensors, one at least."""
     if isinstance(arrays, Tensor) or not isinstance(arrays, (list, tuple)):
         raise TypeError(f"{op}: give a list of tensors, not one {type(arrays).__name__}")
@@ -76,10 +61,11 @@ def check_bounds(low: Any, high: Any) -> None:
 # ---- axes and shapes -----------------------------------------------------------------------------
 
 
-def checked_axis(axis: Any, ndim: int, op: str) -> int:
+def checked_axis(axis: Any, ndim: int, op: str = "") -> int:
     """`axis` counted from the front; ValueError for one that is not there."""
     if not isinstance(axis, (int, np.integer)) or not -ndim <= axis < ndim:
-        raise ValueError(f"{op}: axis {axis} is out of range for a tensor with {ndim} axes")
+        op = f"{op}: " if op else ""
+        raise ValueError(f"{op}axis {axis} is out of range for a tensor with {ndim} axes")
     return int(axis) % ndim
 
 
@@ -90,9 +76,22 @@ def axes_of(shape: tuple, axis: Any) -> tuple[int, ...]:
         return tuple(range(len(shape)))
     axes = axis if isinstance(axis, tuple) else (axis,)
     for a in axes:
-        if not -len(shape) <= a < len(shape):
-            raise ValueError(f"axis {a} is out of range for a tensor with {len(shape)} axes")
-    return tuple(a % len(shape) for a in axes)
+        if not isinstance(a, (int, np.integer)):
+            raise TypeError(f"axis is an integer or a tuple of them, not a {type(a).__name__}")
+    return tuple(checked_axis(a, len(shape)) for a in axes)
+
+
+def reduced(shape: tuple, axis: Any) -> int:
+    """How many elements of an array of `shape` go into each result."""
+    return math.prod(shape[a] for a in axes_of(shape, axis))
+
+
+def check_extreme_axis(axis: Any, several: bool = True) -> None:
+    """TypeError for an axis of max, min or argmax in a form that CuPy alone takes: a list, or two
+    axes for argmax."""
+    if isinstance(axis, list) or (isinstance(axis, tuple) and not several):
+        form = "an integer or a tuple of them" if several else "one integer"
+        raise TypeError(f"axis is {form}, not a {type(axis).__name__}")
 
 
 def lengths(args: tuple) -> tuple:
@@ -101,7 +100,7 @@ def lengths(args: tuple) -> tuple:
     return tuple(int(n) if isinstance(n, np.integer) else n for n in args)
 
 
-def pairs(pad_width: Any, ndim: int) -> np.ndarray:
+def checked_widths(pad_width: Any, ndim: int) -> np.ndarray:
     """The widths before and after each axis, from NumPy's spellings: n, (before, after), or one
     pair an axis."""
     try:
@@ -111,7 +110,7 @@ def pairs(pad_width: Any, ndim: int) -> np.ndarray:
         raise ValueError(f"a pad_width of shape {shape} does not fit {ndim} axes") from error
 
 
-def cuts(indices_or_sections: Any, n: int) -> list[int]:
+def checked_cuts(indices_or_sections: Any, n: int) -> list[int]:
     """Where an axis of length n is cut: into so many equal parts, or before the given indices."""
     if isinstance(indices_or_sections, int):
         if indices_or_sections < 1 or n % indices_or_sections:
@@ -144,22 +143,53 @@ def check_alike(arrays: list) -> None:
 # ---- indices -------------------------------------------------------------------------------------
 
 
-def checked_key(key: Any) -> tuple:
-    """The key of x[key] as a tuple that holds arrays where it held Tensors or lists."""
+def checked_key(key: Any, x: Any) -> tuple:
+    """The key of x[key] as a tuple that holds arrays where it held Tensors or lists.
+
+    CuPy takes 0.5 for 0 and wraps an index that is out of range: what is on the host is looked at
+    here.
+    """
     keys = key if isinstance(key, tuple) else (key,)
-    if any(isinstance(k, (Tensor, list, tuple)) or backend.is_array(k) for k in keys):
-        return tuple(_index(k) for k in keys)
-    return keys
+    if all(type(k) in _BASIC for k in keys):
+        return keys
+    keys = tuple(_index(k) for k in keys)
+    return keys if home(x) == "numpy" else tuple(_within(keys, x))
+
+
+_BASIC = frozenset({int, slice, type(None), type(Ellipsis)})
 
 
 def _index(k: Any) -> Any:
-    if isinstance(k, Tensor):
-        k = k._data
-    elif isinstance(k, (list, tuple)):
+    k = raw_array(k)
+    if isinstance(k, (list, tuple)):
         k = _integers(k, "getitem")
-    if backend.is_array(k) and k.dtype.kind not in "biu":
-        raise IndexError(f"getitem: indices are integers or bools, not {k.dtype}")
+    if backend.is_array(k):
+        if k.dtype.kind not in "biu":
+            raise IndexError(f"getitem: indices are integers or bools, not {k.dtype}")
+    elif type(k) not in _BASIC and not hasattr(k, "__index__"):
+        raise IndexError("getitem: indices are integers, slices (:), ellipsis (...), None, or "
+                         f"arrays of integers or bools, not {k!r}")  # fmt: skip
     return k
+
+
+def _within(keys: tuple, x: Any) -> Iterator[Any]:
+    """The keys, host arrays of integers checked to lie within the axis that each is for."""
+    axis, left = 0, x.ndim - sum(map(_axes_taken, keys))  # what an ellipsis stands for
+    for k in keys:
+        if isinstance(k, np.ndarray) and k.dtype.kind in "iu" and axis < x.ndim:
+            n = x.shape[axis]
+            bad = k[(k < -n) | (k >= n)]
+            if bad.size:
+                raise IndexError(f"getitem: index {bad.flat[0]} is out of bounds for axis {axis} "
+                                 f"with size {n}")  # fmt: skip
+        yield k
+        axis += left if k is Ellipsis else _axes_taken(k)
+
+
+def _axes_taken(k: Any) -> int:
+    if backend.is_array(k) and k.dtype.kind == "b":
+        return k.ndim
+    return 0 if k is None or k is Ellipsis or isinstance(k, bool) else 1
 
 
 def _integers(indices: Any, op: str) -> np.ndarray:
@@ -257,23 +287,35 @@ def checked_target(prediction: Any, target: Any, op: str) -> Any:
 
 
 def check_probabilities(target: Any) -> None:
-    """ValueError for a target outside [0, 1]. On a GPU it would be waited for, and is trusted."""
-    values = raw_array(target)
-    if home(values) == "numpy" and not ((values >= 0) & (values <= 1)).all():
+    """ValueError for a target outside [0, 1]. One on a GPU would be waited for, and is trusted."""
+    values = _on_host(target)
+    if values is not None and not ((values >= 0) & (values <= 1)).all():
         raise ValueError("bce_with_logits: targets are probabilities in [0, 1]")
 
 
 def check_signs(target: Any) -> None:
-    """ValueError for a target that is neither -1 nor 1. On a GPU it is trusted."""
-    values = raw_array(target)
-    if home(values) == "numpy" and not (np.abs(values) == 1).all():
+    """ValueError for a target that is neither -1 nor 1. One on a GPU is trusted."""
+    values = _on_host(target)
+    if values is not None and not (np.abs(values) == 1).all():
         raise ValueError("hinge_loss: targets are -1 or 1; from 0 and 1, make them with 2 * t - 1")
 
 
-def check_above_0(what: str, value: Any) -> None:
-    """ValueError unless `value` is a number above 0."""
-    if not isinstance(value, (int, float)) or not value > 0:
-        raise ValueError(f"{what} is above 0, not {value!r}")
+def _on_host(target: Any) -> np.ndarray | None:
+    values = raw_array(operand(target, "")) if not isinstance(target, (list, tuple)) else (
+        backend.from_python(target))  # fmt: skip
+    return values if isinstance(values, np.ndarray) else None
+
+
+def check_delta(delta: Any) -> None:
+    """ValueError unless the `delta` of huber_loss is a number above 0."""
+    if not isinstance(delta, (int, float)) or not delta > 0:
+        raise ValueError(f"huber_loss: delta is above 0, not {delta!r}")
+
+
+def check_table(weight: Any) -> None:
+    """ValueError unless the weight of an embedding is (V, D)."""
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: the weight is (V, D), not of shape {weight.shape}")
 
 
 def checked_for_layer_norm(x: Any, weight: Any, bias: Any, eps: float, axis: Any) -> Any:
@@ -283,7 +325,7 @@ def checked_for_layer_norm(x: Any, weight: Any, bias: Any, eps: float, axis: Any
         checked_axis(a, x.ndim, "layer_norm")
     if not eps >= 0:
         raise ValueError(f"layer_norm: eps is 0 or more, not {eps!r}")
-    if not math.prod(x.shape[a] for a in axes_of(x.shape, axis)):
+    if not reduced(x.shape, axis):
         raise ValueError(f"layer_norm: nothing to average over axis {axis} of shape {x.shape}")
     for name, scale in (("weight", weight), ("bias", bias)):
         if scale is not None and scale.shape != x.shape[x.ndim - scale.ndim :]:

@@ -97,13 +97,14 @@ def primitive(forward: Callable) -> Any:
 
     def lifted(*args, **kwargs):
         if kwargs:
-            args, kwargs = _by_keyword(forward, args, kwargs)
+            args, kwargs = _settled(forward, args, kwargs)
         for a in args:
             if type(a) is Tensor:
                 break
         else:
             return forward(*args, **kwargs)
-        needs_grad, values = False, []
+        needs_grad = constants = False
+        values = []
         try:
             for a in args:
                 kind = type(a)
@@ -112,7 +113,8 @@ def primitive(forward: Callable) -> Any:
                         needs_grad = True
                     a = a._data
                 elif kind not in _PLAIN:
-                    a = _constant(a, args)
+                    given, a = a, _constant(a, args)
+                    constants = constants or a is not given
                 values.append(a)
             y = forward(*values, **kwargs)
         except Exception as error:
@@ -122,7 +124,9 @@ def primitive(forward: Callable) -> Any:
         if needs_grad and op.vjps is not None and y.dtype.kind == "f" and _mode.recording:
             if len(args) > len(op.vjps):
                 _check_rest(op, args)
-            t = make_node(y, True, op, args, values, kwargs)
+            if constants:
+                args = tuple(a if type(a) is Tensor else v for a, v in zip(args, values))
+            t = make_node(y, True, op, args, kwargs)
         else:
             t = make_node(y)
         if _mode.anomaly:
@@ -179,8 +183,9 @@ def _constant(a: Any, args: tuple) -> Any:
     if isinstance(a, list):
         home = next(t for t in args if type(t) is Tensor)
         return backend.to(backend.from_python(a), backend.name_of(home._data))
-    if why := refusals.not_real(a):
-        raise why
+    kind = "c" if isinstance(a, complex) else getattr(a, "dtype", np.dtype(bool)).kind
+    if kind not in "fiub":
+        raise refusals.complex_numbers() if kind == "c" else refusals.not_numbers(a.dtype)
     return a.item() if isinstance(a, (np.ndarray, np.generic)) and not a.ndim else a
 
 
@@ -193,18 +198,23 @@ def _result(op: Any, y: Any) -> Array:
     raise refusals.no_array(op, y)
 
 
-def _by_keyword(forward: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Tensors given by keyword are inputs like any other, and stand among `args`."""
+def _settled(forward: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Arguments where the op and the walk look for them: a Tensor given by keyword, which is an
+    input like any other, in its place among `args`; a NumPy scalar as the Python number."""
     for name, a in kwargs.items():
         if type(a) is Tensor:
-            bound = inspect.signature(forward).bind(*args, **kwargs)
-            bound.apply_defaults()
-            if any(type(a) is Tensor for a in bound.kwargs.values()):
-                raise refusals.keyword_only(forward)
-            return _by_keyword(forward, bound.args, bound.kwargs)
+            return _settled(forward, *_positional(forward, args, kwargs))
         if isinstance(a, np.generic):
-            kwargs[name] = a.item()
+            kwargs[name] = _constant(a, args)
     return args, kwargs
+
+
+def _positional(forward: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    bound = inspect.signature(forward).bind(*args, **kwargs)
+    bound.apply_defaults()
+    if any(type(a) is Tensor for a in bound.kwargs.values()):
+        raise refusals.keyword_only(forward)
+    return bound.args, bound.kwargs
 
 
 def _check_rest(op: Any, args: tuple) -> None:
@@ -229,7 +239,7 @@ def _broadcast_axes(wide: tuple, narrow: tuple) -> tuple:
     return (*range(lead), *stretched)
 
 
-_AGE = operator.attrgetter("index")
+_index = operator.attrgetter("index")
 
 
 def graph_of(root: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -260,7 +270,7 @@ def graph_of(root: Tensor) -> tuple[list[Tensor], list[Tensor]]:
                 if x._requires_grad and x not in seen:
                     seen.add(x)
                     stack.append(x)
-    nodes.sort(key=_AGE, reverse=True)
+    nodes.sort(key=_index, reverse=True)
     return nodes, leaves
 
 
@@ -287,12 +297,16 @@ def walk(
     cotangents = {root: cotangent}
     for t in nodes:
         g = cotangents[t] if t in keep else cotangents.pop(t)
-        y, args, kwargs = t._data, t.values, t.kwargs
         if create_graph:
-            y, args = t, [x if type(x) is Tensor else a for x, a in zip(t.inputs, args)]
-        for x, vjp in zip(t.inputs, t.op.vjps):
+            y, args = t, t.inputs
+        else:
+            y, args = t._data, [x._data if type(x) is Tensor else x for x in t.inputs]
+        kwargs = t.kwargs
+        for n, (x, vjp) in enumerate(zip(t.inputs, t.op.vjps)):
             if type(x) is not Tensor or not x._requires_grad:
                 continue
+            if vjp is None:
+                raise refusals.no_derivative(t.op, n)
             data, gx = x._data, None
             try:
                 if x.cleared and written is not None and _writes_to(data, vjp):
@@ -306,14 +320,15 @@ def walk(
                 if gx.dtype is not data.dtype and gx.dtype != data.dtype:  # promoted by the op
                     gx = gx.astype(data.dtype)
             except Exception as error:
-                raise refusals.failed(t, vjp, x, gx, error) from error
+                raise refusals.failed(t, n, x, gx, error) from error
             if t.origin is not None:
-                anomaly.check_cotangent(t, vjp, gx)
+                anomaly.check_cotangent(t, n, gx)
             cotangents[x] = cotangents[x] + gx if x in cotangents else gx
     return cotangents
 
 
 def _writes_to(data: Array, vjp: Callable) -> bool:
+    """Whether it pays that this VJP writes into the gradient of a weight, and it can."""
     return data.size >= WORTH_WRITING and hasattr(vjp, "writes")
 
 
@@ -359,7 +374,7 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
         t.graded, t.cleared = now, False
     if not retain_graph:
         for t in nodes:
-            t.inputs = t.values = t.origin = None
+            t.inputs = t.origin = None
 
 
 Tensor.backward = backward  # type: ignore[method-assign]
@@ -378,10 +393,10 @@ def grad(y: Tensor, xs: Any, cotangent: Any = None, create_graph: bool = False) 
     """
     targets = [xs] if isinstance(xs, Tensor) else xs
     if not isinstance(targets, (list, tuple)) or not all(isinstance(x, Tensor) for x in targets):
-        raise TypeError(f"grad: xs is a Tensor or a list of Tensors, not {xs!r}")
+        raise refusals.no_targets(xs)
     for x in targets:
         if not x.requires_grad:
-            raise RuntimeError(f"grad: {x!r} does not require a gradient: set requires_grad=True")
+            raise refusals.no_gradient_wanted(x)
     nodes, _, g = _prepare(y, cotangent, create_graph)
     before, _mode.recording = _mode.recording, create_graph or _mode.recording
     try:
@@ -444,9 +459,7 @@ def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[lis
 
 def _cotangent_of(y: Tensor, cotangent: Any) -> Array:
     """`cotangent` (numbers, an array or a Tensor) as an array of the shape and dtype of `y`."""
-    g = cotangent._data if isinstance(cotangent, Tensor) else cotangent
-    if not backend.is_array(g):
-        g = backend.to(np.asarray(g), backend.name_of(y._data))
+    g = y._brought(cotangent, "cotangent")
     if g.shape != y.shape:
         raise refusals.misfit_cotangent(g.shape, y.shape)
     if g.dtype != y.dtype and g.dtype.kind in "fiu":

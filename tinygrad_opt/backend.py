@@ -108,9 +108,9 @@ def is_array(x: Any) -> bool:
 
 def to(x: Array, name: str) -> Array:
     """`x` on the backend `name`: itself if it lives there already, else a copy."""
-    target = module_of(name)
-    if array_module(x) is target:
+    if name_of(x) == name:
         return x
+    target = module_of(name)
     return target.asarray(x) if target is not np else x.get()
 
 
@@ -233,7 +233,7 @@ def erf(x: Array) -> Array:
     if array_module(x) is not np:
         from cupyx.scipy.special import erf as cuda_erf
 
-        return cuda_erf(x)
+        return cuda_erf(x).astype(x.dtype, copy=False)  # it has no half precision
     try:
         from scipy.special import erf as scipy_erf
     except ImportError:

@@ -1,19 +1,18 @@
-"""What tensors and the walk refuse, and in which words: each mistake is a function here that gives
-the error to raise.
+"""What tensors and the walk refuse, and in which words: each mistake is a function that gives the
+error to raise.
 
-So the floors below read as what they compute, `raise refusals.released(t)`, and all that a user may
-be told stands in one place. A message names the op, the shapes or dtypes, and the cure. Nothing
-here runs on the path of a healthy step.
+So the floors around read as what they compute, `raise refusals.released(t)`. A message names the
+op, the shapes or dtypes, and the cure. What is refused of the arguments of single ops stands in
+arguments.py.
 """
 
 import copy
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.backend import Array, array_module, is_array, name_of
+from tinygrad_opt.backend import Array, is_array, name_of
 
 # ---- making and editing tensors ------------------------------------------------------------------
 
@@ -33,7 +32,6 @@ def subclass() -> TypeError:
 
 
 def not_differentiable(dtype: np.dtype) -> TypeError:
-    """There is no gradient on the integers."""
     return TypeError(
         f"{dtype} data cannot require a gradient: write 1.0 instead of 1, or give dtype='float32'"
     )
@@ -53,24 +51,25 @@ def frozen_too_late() -> RuntimeError:
     )
 
 
-def unlike(mine: Array, value: Array, what: str) -> Exception | None:
-    """Why `value` cannot be the `what` of a tensor whose array is `mine`; None where it can."""
-    if array_module(value) is not array_module(mine):
-        return TypeError(
-            f".{what} of a {name_of(mine)} tensor cannot be a {name_of(value)} array: move one of "
-            f'them with .to("{name_of(mine)}")'
-        )
-    if value.dtype != mine.dtype:
-        return TypeError(
-            f".{what} is {mine.dtype} and would be assigned {value.dtype}: say so with "
-            f".astype('{mine.dtype}'), or keep to Python numbers (np.float64 scalars promote)"
-        )
-    if value.shape != mine.shape:
-        return ValueError(
-            f".{what} has shape {mine.shape} and would be assigned {value.shape}; a tensor of "
-            "another shape is a new Tensor"
-        )
-    return None
+def of_another_backend(mine: Array, value: Array, what: str) -> TypeError:
+    return TypeError(
+        f".{what} of a {name_of(mine)} tensor cannot be a {name_of(value)} array: move one of them "
+        f'with .to("{name_of(mine)}")'
+    )
+
+
+def of_another_dtype(mine: Array, value: Array, what: str) -> TypeError:
+    return TypeError(
+        f".{what} is {mine.dtype} and would be assigned {value.dtype}: say so with "
+        f".astype('{mine.dtype}'), or keep to Python numbers (np.float64 scalars promote)"
+    )
+
+
+def of_another_shape(mine: Array, value: Array, what: str) -> ValueError:
+    return ValueError(
+        f".{what} has shape {mine.shape} and would be assigned {value.shape}; a tensor of another "
+        "shape is a new Tensor"
+    )
 
 
 def update_by_hand(symbol: str) -> RuntimeError:
@@ -86,19 +85,19 @@ def unrecorded_edit() -> RuntimeError:
     )
 
 
+def misfit_item(value: Array, place: Array, error: ValueError) -> ValueError:
+    return ValueError(f"x[key] = ...: shape {value.shape} does not fit {place.shape}: {error}")
+
+
 # ---- what a tensor does not turn into ------------------------------------------------------------
 
 
-def not_single(what: str, shape: tuple) -> ValueError:
-    return ValueError(f"{what} wants a single element, this tensor has shape {shape}")
+def not_single(shape: tuple) -> ValueError:
+    return ValueError(f"item() wants a single element, this tensor has shape {shape}")
 
 
 def ambiguous(shape: tuple) -> ValueError:
     return ValueError(f"the truth of a tensor of shape {shape} is ambiguous: reduce it first")
-
-
-def no_axes(what: str) -> TypeError:
-    return TypeError(f"{what} a 0-d tensor")
 
 
 def hidden_copy() -> TypeError:
@@ -148,7 +147,7 @@ def retold(error: Exception, op: str, values: list) -> Exception:
                          '.to("cupy") or .to("numpy")')  # fmt: skip
     for n, v in enumerate(values):
         foreign = not isinstance(v, _OPERANDS) and not is_array(v)
-        foreign |= isinstance(v, str) and "ufunc" in text
+        foreign |= isinstance(v, str) and ("ufunc" in text or "Unsupported type" in text)
         if foreign and (v is not None or isinstance(error, (TypeError, AttributeError))):
             return TypeError(f"{op}: cannot take a {type(v).__name__} as argument {n}")
     if isinstance(error, AttributeError) and any(error.obj is v for v in values if not is_array(v)):
@@ -164,12 +163,12 @@ def retold(error: Exception, op: str, values: list) -> Exception:
         return kind(f"{op}: {text}") if kind else copy.copy(error)
 
 
-def not_real(a: Any) -> TypeError | None:
-    """Why `a` is no operand: None where it holds real numbers, or none at all."""
-    kind = "c" if isinstance(a, complex) else getattr(a, "dtype", np.dtype(bool)).kind
-    if kind == "c":
-        return TypeError("complex numbers are not supported")
-    return None if kind in "fiub" else TypeError(f"arrays hold real numbers, not {a.dtype}")
+def complex_numbers() -> TypeError:
+    return TypeError("complex numbers are not supported")
+
+
+def not_numbers(dtype: np.dtype) -> TypeError:
+    return TypeError(f"arrays hold real numbers, not {dtype}")
 
 
 def no_array(op: Any, y: Any) -> TypeError:
@@ -207,6 +206,14 @@ def no_cotangent(shape: tuple) -> RuntimeError:
     )
 
 
+def no_targets(xs: Any) -> TypeError:
+    return TypeError(f"grad: xs is a Tensor or a list of Tensors, not {xs!r}")
+
+
+def no_gradient_wanted(x: Any) -> RuntimeError:
+    return RuntimeError(f"grad: {x!r} does not require a gradient: set requires_grad=True")
+
+
 def misfit_cotangent(given: tuple, shape: tuple) -> ValueError:
     return ValueError(f"a cotangent of shape {given} for a result of shape {shape}")
 
@@ -232,13 +239,12 @@ def no_derivative(op: Any, n: int) -> TypeError:
     return TypeError(f"{op.__name__} has no derivative with respect to argument {n}: detach() it")
 
 
-def failed(t: Any, vjp: Any, x: Any, gx: Any, error: Exception) -> Exception:
-    """The error of a VJP of t's op, retold: whose it was, and what it gave where that is wrong."""
-    who = f"the VJP of {t.op.__name__} for argument {place(t, vjp)}"
-    if vjp is None:
-        return no_derivative(t.op, place(t, vjp))
+def failed(t: Any, n: int, x: Any, gx: Any, error: Exception) -> Exception:
+    """The error of the n-th VJP of t's op, retold: whose it was, and what it gave where that is
+    wrong."""
+    who = f"the VJP of {t.op.__name__} for argument {n}"
     if isinstance(error, FloatingPointError):  # an op of a recorded VJP found an anomaly
-        return bad_cotangent(t, vjp) if t.origin else copy.copy(error)
+        return bad_cotangent(t, n) if t.origin else copy.copy(error)
     if gx is not None and hasattr(gx, "shape"):
         return ValueError(f"{who} gave shape {gx.shape} for an argument of shape {x.shape}")
     if isinstance(error, AttributeError) and error.obj is gx:
@@ -246,15 +252,12 @@ def failed(t: Any, vjp: Any, x: Any, gx: Any, error: Exception) -> Exception:
     return retold(error, who, [])
 
 
-def bad_cotangent(t: Any, vjp: Any) -> FloatingPointError:
+def bad_result(op: Any, line: str) -> FloatingPointError:
+    return FloatingPointError(f"{op.__name__} made a NaN or inf of finite inputs, at {line}")
+
+
+def bad_cotangent(t: Any, n: int) -> FloatingPointError:
     return FloatingPointError(
-        f"the VJP of {t.op.__name__} for argument {place(t, vjp)} made a NaN or inf; the op was "
-        f"called at {t.origin[0]}"
+        f"the VJP of {t.op.__name__} for argument {n} made a NaN or inf; the op was called at "
+        f"{t.origin[0]}"
     )
-
-
-def place(t: Any, vjp: Any) -> int:
-    """Which argument of t's op this VJP is for, counted from 0."""
-    if isinstance(vjp, functools.partial):  # one of an op with any number of arguments
-        return vjp.args[0]
-    return next(n for n, other in enumerate(t.op.vjps) if other is vjp)

@@ -33,8 +33,7 @@ class Tensor:
         grad: None, or an array of the same shape and dtype: the sum of all that `backward()`
         brought.
         requires_grad: whether gradients are wanted here (of a leaf) or flow through (of a result).
-        op, inputs, values, kwargs: how it was made, and the arrays that the op saw; op is None for
-            a leaf.
+        op, inputs, kwargs: how it was made; op is None for a leaf.
         index: when it was made. Inputs are older than results, so that newest first is an order in
             which the walk can go backward.
         written: when `.data` was last assigned, on the same clock (0: never).
@@ -51,13 +50,12 @@ class Tensor:
 
     op: Any
     inputs: Any
-    values: Any
     kwargs: dict
     origin: Any
     owned: Any
 
-    __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "values", "kwargs", "index",
-                 "written", "graded", "cleared", "origin", "owned")  # fmt: skip
+    __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "kwargs", "index", "written",
+                 "graded", "cleared", "origin", "owned")  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
         if isinstance(data, Tensor):
@@ -69,7 +67,7 @@ class Tensor:
             check_differentiable(self._data)
         self._grad: Array = None
         self._requires_grad = bool(requires_grad)
-        self.op, self.inputs, self.values, self.kwargs = None, (), (), {}
+        self.op, self.inputs, self.kwargs = None, (), {}
         self.index, self.written, self.graded = next_index(), 0, 0
         self.cleared, self.origin, self.owned = False, None, None
 
@@ -141,19 +139,28 @@ class Tensor:
         owner = self.owned() if self.owned is not None else None
         return owner is not None and owner.stepped > self.graded
 
+    def _brought(self, value: Any, what: str) -> Array:
+        """`value` as an array: a list or number becomes one of this tensor's dtype, where it
+        lives."""
+        if isinstance(value, Tensor):
+            return value._data
+        if backend.is_array(value):
+            return value
+        try:
+            value = backend.from_python(value, self.dtype)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f".{what} = {value!r}: {error}") from error
+        return backend.to(value, backend.name_of(self._data))
+
     def _like(self, value: Any, what: str) -> Array:
         """`value` as an array with the shape, dtype and backend of this tensor, or an error."""
-        if isinstance(value, Tensor):
-            value = value._data
-        mine = self._data
-        if not backend.is_array(value):
-            try:
-                value = backend.from_python(value, mine.dtype)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f".{what} = {value!r}: {error}") from error
-            value = backend.to(value, backend.name_of(mine))
-        if why := refusals.unlike(mine, value, what):
-            raise why
+        mine, value = self._data, self._brought(value, what)
+        if array_module(value) is not array_module(mine):
+            raise refusals.of_another_backend(mine, value, what)
+        if value.dtype != mine.dtype:
+            raise refusals.of_another_dtype(mine, value, what)
+        if value.shape != mine.shape:
+            raise refusals.of_another_shape(mine, value, what)
         return value
 
     # ---- as NumPy has them -----------------------------------------------------------------------
@@ -171,7 +178,7 @@ class Tensor:
     def item(self) -> float | int | bool:
         """The single element as a Python number. ValueError if there is not exactly one."""
         if self._data.size != 1:
-            raise refusals.not_single("item()", self.shape)
+            raise refusals.not_single(self.shape)
         return self._data.item()
 
     def tolist(self) -> Any:
@@ -184,12 +191,12 @@ class Tensor:
 
     def __len__(self) -> int:
         if not self._data.ndim:
-            raise refusals.no_axes("len() of")
+            raise TypeError("len() of a 0-d tensor")
         return self._data.shape[0]
 
     def __iter__(self):
         if not self._data.ndim:
-            raise refusals.no_axes("iteration over")
+            raise TypeError("iteration over a 0-d tensor")
         return (self[i] for i in range(len(self)))
 
     def __float__(self) -> float:
@@ -209,10 +216,10 @@ class Tensor:
     __hash__ = object.__hash__  # by identity: the walk keeps tensors in sets and dicts
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if array_module(self._data) is not np:
-            raise refusals.hidden_copy()
         if self.requires_grad:
             raise refusals.cut_graph()
+        if array_module(self._data) is not np:
+            raise refusals.hidden_copy()
         return np.array(self._data, dtype=dtype) if copy else np.asarray(self._data, dtype=dtype)
 
     def __dlpack__(self, **options: Any):
@@ -230,7 +237,8 @@ class Tensor:
         grad = None if self._grad is None else xp.array(self.grad)
         return _leaf, (xp.array(self._data), self.requires_grad, grad)
 
-    __repr__ = shown
+    def __repr__(self) -> str:
+        return shown(self)
 
     if TYPE_CHECKING:  # what autograd.py and ops/ attach: here for readers and type checkers alone
         T: "Tensor"
@@ -249,11 +257,11 @@ class Tensor:
 
 
 def make_node(data: Array, requires_grad: bool = False, op: Any = None, inputs: tuple = (),
-              values: Any = (), kwargs: Any = None) -> Tensor:  # fmt: skip
+              kwargs: Any = None) -> Tensor:  # fmt: skip
     """The bare constructor behind every op: no checks, no conversion."""
     t = Tensor.__new__(Tensor)
     t._data, t._grad, t._requires_grad = data, None, requires_grad
-    t.op, t.inputs, t.values, t.kwargs = op, inputs, values, kwargs
+    t.op, t.inputs, t.kwargs = op, inputs, kwargs
     t.index, t.written, t.graded, t.cleared = next_index(), 0, 0, False
     t.origin = t.owned = None
     return t
@@ -263,6 +271,22 @@ def _leaf(data: Array, requires_grad: bool, grad: Array | None) -> Tensor:
     t = make_node(data, requires_grad)
     t._grad = grad
     return t
+
+
+def raw_array(x: Any) -> Any:
+    """The array behind x, a Tensor or an array: a VJP may get either."""
+    return x._data if type(x) is Tensor else x
+
+
+def home(x: Any) -> str:
+    """The backend, "numpy" or "cupy", that the Tensor or array x lives on."""
+    return backend.name_of(raw_array(x))
+
+
+def beside(x: Any, array: Array) -> Array:
+    """`array` on the backend of x."""
+    same = array_module(raw_array(x)) is array_module(array)
+    return array if same else backend.to(array, home(x))
 
 
 def check_differentiable(x: Array) -> None:

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import backend
-from tinygrad_opt.arguments import raw_array
 from tinygrad_opt.autograd import grad
 from tinygrad_opt.backend import array_module
 from tinygrad_opt.ops.shape import concatenate, reshape
-from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.tensor import Tensor, raw_array
 
 EPS = float(np.finfo(np.float64).eps)
 RTOL = {np.dtype("f2"): 1e-2, np.dtype("f4"): 1e-5, np.dtype("f8"): 1e-9}

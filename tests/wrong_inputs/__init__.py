@@ -1,6 +1,6 @@
 """The table of wrong inputs: over three hundred mistakes, and what a user is told about each."""
 
 from wrong_inputs import autograd, loss, ops, shape
-from wrong_inputs.base import NOT_YET_ON_CUPY, WRONG
+from wrong_inputs.base import WRONG
 
-__all__ = ["NOT_YET_ON_CUPY", "WRONG", "autograd", "loss", "ops", "shape"]
+__all__ = ["WRONG", "autograd", "loss", "ops", "shape"]

@@ -13,19 +13,6 @@ here = tg.backend.asarray  # an array on the backend of the test
 
 WRONG = {}  # "section: name" to (mistake, exception, pattern of the message)
 
-# What CuPy takes without a word, or refuses in words that say nothing to a user; the values of a
-# target, it would have to wait for. On NumPy, all of these are told.
-NOT_YET_ON_CUPY = {
-    "creating: Tensor of Tensors", "autograd: cotangent text", "arithmetic: text on the left",
-    "arithmetic: a list of tensors", "arithmetic: a negative power of ints",
-    "arithmetic: leaky_relu by text", "reducing: axis a list", "reducing: argmax over two axes",
-    "shaping: swapaxes a third", "shaping: np.asarray of a leaf", "picking: a list too large",
-    "picking: a list too small", "picking: an array too large", "picking: a float", "picking: text",
-    "picking: a slice of text", "picking: set an item too long", "products: matmul by a number",
-    "products: linear bias", "losses: hinge with 0 and 1", "losses: bce above 1",
-    "losses: bce below 0", "losses: bce NaN",
-}  # fmt: skip
-
 
 def table(section, *lines):
     """Add `lines`, each a (name, mistake, exception, pattern); a mistake is a function of w."""

@@ -21,7 +21,7 @@ table(
     ("transpose an axis twice", lambda w: w.x.transpose(0, 0), V, r"^transpose: repeated axis"),
     ("transpose one of two", lambda w: w.x.transpose(0), V, r"^transpose: axes don't match"),
     ("transpose a third", lambda w: w.x.transpose(0, 2), V, axis("transpose")),
-    ("swapaxes a third", lambda w: w.x.swapaxes(0, 2), V, r"^swapaxes: .*axis 2 is out of bounds"),
+    ("swapaxes a third", lambda w: w.x.swapaxes(0, 2), V, axis("swapaxes")),
     ("swapaxes one", lambda w: w.x.swapaxes(0), T, r"^swapaxes: .*missing .*'axis2'"),
     ("expand_dims too far", lambda w: w.x.expand_dims(4), V, axis("expand_dims", 4, 3)),
     ("expand_dims twice", lambda w: w.x.expand_dims((0, 0)), V, r"^expand_dims: repeated axis"),

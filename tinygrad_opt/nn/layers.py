@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import backend
-from tinygrad_opt.arguments import raw_array
 from tinygrad_opt.backend import Array
 from tinygrad_opt.nn.init import he_normal, he_uniform, xavier_normal, xavier_uniform
 from tinygrad_opt.nn.module import Module, nearest
 from tinygrad_opt.ops import elementwise as e
 from tinygrad_opt.ops import linalg, loss
 from tinygrad_opt.ops.reduce import normalize
-from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.tensor import Tensor, raw_array
 
 INITIALISERS: dict[str, Callable] = {
     "he_uniform": he_uniform,

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt import backend, refusals
-from tinygrad_opt.arguments import raw_array
+from tinygrad_opt import arguments, backend, refusals
 from tinygrad_opt.autograd import is_recording
 from tinygrad_opt.ops import elementwise as e
 from tinygrad_opt.ops import linalg, loss
 from tinygrad_opt.ops import reduce as r
 from tinygrad_opt.ops import shape as s
-from tinygrad_opt.tensor import Tensor, next_index
+from tinygrad_opt.tensor import Tensor, make_node, next_index
 
 # ---- every op by name ----------------------------------------------------------------------------
 
@@ -89,7 +88,13 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
     """x[key] = value, where nothing is recorded."""
     if is_recording() and (self.requires_grad or getattr(value, "requires_grad", False)):
         raise refusals.unrecorded_edit()
-    self._data[raw_array(key)] = raw_array(value)
+    key, value = arguments.checked_key(key, self), self._brought(value, "item")
+    if backend.name_of(value) != backend.name_of(self._data):
+        raise refusals.of_another_backend(self._data, value, "item")
+    try:
+        self._data[key] = value
+    except ValueError as error:
+        raise refusals.misfit_item(value, self._data[key], error) from error
     self.written = next_index()
 
 
@@ -151,5 +156,8 @@ def from_dlpack(x: Any) -> Tensor:
         raise TypeError(f"from_dlpack: a {type(x).__name__} does not speak DLPack")
     host = 1  # DLPack's kDLCPU
     if x.__dlpack_device__()[0] == host:
-        return Tensor(np.from_dlpack(x))
-    return Tensor(backend.module_of("cupy").from_dlpack(x))
+        array = np.from_dlpack(x)
+    else:
+        array = backend.module_of("cupy").from_dlpack(x)
+    backend.check_dtype(array.dtype)
+    return make_node(array)  # where it is, whichever backend is current

@@ -13,6 +13,8 @@ from tinygrad_opt import arguments, backend
 from tinygrad_opt.autograd import nondifferentiable, primitive
 from tinygrad_opt.backend import array_module
 
+_FLOAT = backend.DEFAULT_FLOAT
+
 # ---- arithmetic ----------------------------------------------------------------------------------
 
 
@@ -71,6 +73,8 @@ def power(a, p):
 
     0 ** 0 has the gradient (0, 0), and 0 ** p the gradient 0 with respect to p ≥ 0.
     """
+    if type(p) is int and p < 0 and getattr(a, "dtype", _FLOAT).kind in "iu":
+        raise ValueError("integers to negative integer powers are not allowed: take x.astype(...)")
     return a**p
 
 

@@ -3,9 +3,10 @@
 import math
 import string
 
-from tinygrad_opt.arguments import operand, raw_array
+from tinygrad_opt.arguments import operand
 from tinygrad_opt.autograd import primitive, writes
 from tinygrad_opt.backend import array_module
+from tinygrad_opt.tensor import raw_array
 
 
 @primitive
@@ -17,12 +18,12 @@ def matmul(a, b):
 def _product(a, b):
     try:
         return a @ b
-    except ValueError as error:
-        if not a.ndim or not b.ndim:
+    except (TypeError, ValueError) as error:
+        if any(isinstance(x, (int, float)) or getattr(x, "ndim", 1) == 0 for x in (a, b)):
             raise ValueError("a 0-d operand: scale with * instead") from error
-        inner = a.shape[-1], b.shape[max(b.ndim - 2, 0)]
-        if inner[0] == inner[1]:
+        if isinstance(error, TypeError) or a.shape[-1] == b.shape[max(b.ndim - 2, 0)]:
             raise
+        inner = a.shape[-1], b.shape[max(b.ndim - 2, 0)]
         raise ValueError(f"{a.shape} @ {b.shape}: {inner[0]} != {inner[1]}") from error
 
 
@@ -56,6 +57,8 @@ def linear(x, weight, bias):
     """x @ weight + bias, (..., n_in) @ (n_in, n_out) + (n_out,): one op, for the bias is added in
     place to the fresh product."""
     y = _product(x, weight)
+    if bias.shape != y.shape[-1:]:
+        raise ValueError(f"a bias of shape {bias.shape} for a weight {weight.shape}")
     if y.dtype != bias.dtype:
         return y + bias
     y += bias

@@ -4,26 +4,27 @@ Losses never broadcast: (N, 1) against (N,) is an error, not an N × N table of 
 """
 
 from tinygrad_opt import arguments, backend, suspicions
-from tinygrad_opt.arguments import beside, operand, raw_array
+from tinygrad_opt.arguments import operand
 from tinygrad_opt.autograd import primitive
 from tinygrad_opt.backend import array_module
 from tinygrad_opt.ops.elementwise import exp, multiply, sigmoid, where
 from tinygrad_opt.ops.reduce import log_softmax, normalize, softmax
 from tinygrad_opt.ops.shape import getitem
-from tinygrad_opt.tensor import Tensor
+from tinygrad_opt.tensor import Tensor, beside
 
 # ---- classification ------------------------------------------------------------------------------
 
 
 @primitive
 def _cross_entropy(logits, labels, log_p):
-    """The mean of -log p[label]; `log_p` is log_softmax(logits), for here and for the VJP."""
+    """The mean of -log p[label]. `log_p` is log_softmax(logits), worked out once for here and for
+    the VJP; the logits themselves are an argument for the walk, which sends their cotangent on."""
     return -log_p[array_module(labels).arange(len(labels)), labels].sum() / len(labels)
 
 
 def _cross_entropy_vjp(g, y, logits, labels, log_p):
     """softmax - one-hot: what was predicted, less what is true."""
-    p = softmax(logits, 1) if type(logits) is Tensor else exp(log_p)  # log_p has no graph
+    p = softmax(logits, axis=1) if type(logits) is Tensor else exp(log_p)  # log_p has no graph
     one_hot = labels[:, None] == array_module(labels).arange(logits.shape[1])
     return (p - one_hot) * (g / len(labels))
 
@@ -49,7 +50,8 @@ def cross_entropy(logits, labels):
     labels = arguments.checked_labels(labels, logits)
     if type(logits) is Tensor and logits.op is softmax:
         suspicions.softmax_twice(logits.shape[1])
-    return _cross_entropy(logits, labels, log_softmax(raw_array(logits), 1))
+    constant = logits.detach() if type(logits) is Tensor else logits
+    return _cross_entropy(logits, labels, log_softmax(constant, 1))
 
 
 @primitive
@@ -69,8 +71,8 @@ def bce_with_logits(prediction, target):
     Exact where sigmoid and log apart would overflow: at a score of ±1000 the gradient is still
     right.
     """
-    target = arguments.checked_target(prediction, target, "bce_with_logits")
     arguments.check_probabilities(target)
+    target = arguments.checked_target(prediction, target, "bce_with_logits")
     return _bce_with_logits(prediction, target)
 
 
@@ -92,8 +94,8 @@ def hinge_loss(prediction, target):
 
     At the kink (a margin of exactly 1) the gradient is 0.
     """
-    target = arguments.checked_target(prediction, target, "hinge_loss")
     arguments.check_signs(target)
+    target = arguments.checked_target(prediction, target, "hinge_loss")
     return _hinge_loss(prediction, target)
 
 
@@ -138,7 +140,7 @@ def huber_loss(prediction, target, delta=1.0):
     """The mean of ½d² for |d| ≤ delta and delta (|d| - ½ delta) beyond (Huber 1964): as smooth as
     the squared error near 0, as patient with outliers as the absolute error. d = prediction -
     target."""
-    arguments.check_above_0("huber_loss: delta", delta)
+    arguments.check_delta(delta)
     target = arguments.checked_target(prediction, target, "huber_loss")
     return _huber_loss(prediction, target, delta)
 
@@ -169,7 +171,6 @@ def dropout(x, p=0.5, training=True):
 def embedding(indices, weight):
     """The rows of `weight` (V, D) at integer `indices` of any shape S, as a tensor of shape S +
     (D,)."""
-    if weight.ndim != 2:
-        raise ValueError(f"embedding: the weight is (V, D), not of shape {weight.shape}")
+    arguments.check_table(weight)
     indices = arguments.checked_indices(indices, len(weight), weight, "embedding", low=0)
     return getitem(weight, indices)

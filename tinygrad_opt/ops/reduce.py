@@ -7,22 +7,18 @@
 import math
 
 from tinygrad_opt import arguments
-from tinygrad_opt.arguments import raw_array
+from tinygrad_opt.arguments import reduced
 from tinygrad_opt.autograd import nondifferentiable, primitive
 from tinygrad_opt.backend import array_module
 from tinygrad_opt.ops.elementwise import abs, exp, sign, where
 from tinygrad_opt.ops.shape import broadcast_to, flip
+from tinygrad_opt.tensor import raw_array
 
 
 def kept(shape: tuple, axis) -> tuple:
     """`shape` with the reduced axes kept as length 1."""
     axes = arguments.axes_of(shape, axis)
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
-
-
-def reduced(shape: tuple, axis) -> int:
-    """How many elements of an array of `shape` go into each result."""
-    return math.prod(shape[a] for a in arguments.axes_of(shape, axis))
 
 
 def spread(g, x, axis):
@@ -152,12 +148,14 @@ def _shares(hit, x, axis):
 @primitive
 def max(x, axis=None, keepdims=False):
     """The largest element over `axis`; the gradient of a tie is shared evenly."""
+    arguments.check_extreme_axis(axis)
     return x.max(axis=axis, keepdims=keepdims)
 
 
 @primitive
 def min(x, axis=None, keepdims=False):
     """The smallest element over `axis`; the gradient of a tie is shared evenly."""
+    arguments.check_extreme_axis(axis)
     return x.min(axis=axis, keepdims=keepdims)
 
 
@@ -172,6 +170,7 @@ min.defvjp(_extreme_vjp)
 @nondifferentiable
 def argmax(x, axis=None, keepdims=False):
     """The index of the (first) largest element over `axis`; integers, without a gradient."""
+    arguments.check_extreme_axis(axis, several=False)
     return x.argmax(axis=axis, keepdims=keepdims)
 
 
@@ -292,8 +291,6 @@ log_softmax.defvjp(_log_softmax_vjp)
 @primitive
 def normalize(x, axis=-1, eps=1e-5):
     """(x - mean) / √(var + eps) along `axis`: the heart of layer and batch normalisation."""
-    if not eps >= 0 or not reduced(x.shape, axis):
-        raise ValueError(f"normalizing shape {x.shape} over axis {axis} with eps {eps}")
     return (x - x.mean(axis=axis, keepdims=True)) / _spreadth(x, axis, eps)
 
 

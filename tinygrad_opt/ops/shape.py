@@ -7,9 +7,9 @@ and its derivative is one other, `scatter`: an element picked twice gets the sum
 import numpy as np
 
 from tinygrad_opt import arguments, backend
-from tinygrad_opt.arguments import home
 from tinygrad_opt.autograd import nondifferentiable, primitive
 from tinygrad_opt.backend import array_module
+from tinygrad_opt.tensor import home
 
 # ---- the same elements, another shape ------------------------------------------------------------
 
@@ -57,7 +57,7 @@ def transpose(x, *axes):
 @primitive
 def swapaxes(x, axis1, axis2):
     """Two axes exchanged."""
-    return x.swapaxes(axis1, axis2)
+    return x.swapaxes(*(arguments.checked_axis(a, x.ndim) for a in (axis1, axis2)))
 
 
 swapaxes.defvjp(lambda g, y, x, axis1, axis2: g.swapaxes(axis1, axis2))
@@ -127,12 +127,12 @@ def pad(x, pad_width, constant_values=0):
     """x with a border of `constant_values`; pad_width as NumPy's: n, (before, after), or one pair
     an axis."""
     # As pairs, for CuPy does not broadcast one width an axis, ((1,), (2,)).
-    widths = arguments.pairs(pad_width, x.ndim)
+    widths = arguments.checked_widths(pad_width, x.ndim)
     return array_module(x).pad(x, widths, mode="constant", constant_values=constant_values)
 
 
 def _pad_vjp(g, y, x, pad_width, constant_values=0):
-    before = [int(w) for w, _ in arguments.pairs(pad_width, x.ndim)]
+    before = [int(w) for w, _ in arguments.checked_widths(pad_width, x.ndim)]
     return getitem(g, tuple(slice(w, w + n) for w, n in zip(before, x.shape)))
 
 
@@ -168,7 +168,7 @@ _stack.defvjp_each(_stack_vjp)
 
 def concatenate(arrays, axis=0):
     """A list of tensors joined along the axis `axis`, which they have already (None: flattened)."""
-    arrays = arguments.several(arrays, "concatenate")
+    arrays = arguments.checked_list(arrays, "concatenate")
     if axis is None:
         arrays, axis = [flatten(a) for a in arrays], 0
     axis = arguments.checked_axis(axis, arrays[0].ndim, "concatenate")
@@ -178,7 +178,7 @@ def concatenate(arrays, axis=0):
 
 def stack(arrays, axis=0):
     """A list of tensors of one shape joined along a new axis."""
-    arrays = arguments.several(arrays, "stack")
+    arrays = arguments.checked_list(arrays, "stack")
     arguments.check_alike(arrays)
     axis = arguments.checked_axis(axis, arrays[0].ndim + 1, "stack")
     return _stack(*arrays, axis=axis)
@@ -189,7 +189,7 @@ def split(x, indices_or_sections, axis=0):
     indices."""
     axis = arguments.checked_axis(axis, x.ndim, "split")
     lead = (slice(None),) * axis
-    at = arguments.cuts(indices_or_sections, x.shape[axis])
+    at = arguments.checked_cuts(indices_or_sections, x.shape[axis])
     return [getitem(x, (*lead, slice(a, b))) for a, b in zip(at, at[1:])]
 
 
@@ -225,7 +225,7 @@ def getitem(x, key):
     Indices may be Tensors, arrays or lists of integers or bools. IndexError for those out of range
     (CuPy wraps them; `take` checks there too).
     """
-    return _getitem(x, arguments.checked_key(key))
+    return _getitem(x, arguments.checked_key(key, x))
 
 
 def take(x, indices, axis=None):
