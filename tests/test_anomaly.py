@@ -37,7 +37,7 @@ FORWARD = {
     "sqrt": lambda x: (x - 1).sqrt(),
     "multiply": lambda x: (x + 1e200) * 1e200,
     "matmul": lambda x: (x + 1e200) @ (x + 1e200),
-    "log_softmax": lambda x: tg.cross_entropy(((x - 0.5) * 3e308).reshape(1, 2), [0]),
+    "log_softmax": lambda x: tg.cross_entropy(((x - 0.5) * 1e308 * 3).reshape(1, 2), [0]),
 }
 
 
