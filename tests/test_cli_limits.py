@@ -164,7 +164,7 @@ def test_the_optimizers_of_the_race_that_are_offered_are_those_with_a_limit(key)
     if key in limited():
         assert limits(model, loss, optimizer).max_lr > 0
     else:
-        with pytest.raises(ValueError, match="has no limit that a curvature alone decides: its ste"):
+        with pytest.raises(ValueError, match="no limit that a curvature alone decides: its steps"):
             limits(model, loss, optimizer)
 
 

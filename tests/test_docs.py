@@ -420,13 +420,51 @@ def rows_of(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("|")] for line in lines if set(line) - set("-:| ")]
 
 
-def rows_of_the_race() -> list[list[str]]:
-    readme = PAGES[0].read_text("utf-8")
-    return rows_of(re.search(r"^\| optimizer \|.*?\n\n", readme, re.M | re.S)[0])
+RACE = re.compile(r"^\| optimizer \|.*?(?=\n\n)", re.M | re.S)
+# Other processors round otherwise, which 1,350 steps magnify. With four of OpenBLAS's kernels
+# (OPENBLAS_CORETYPE), the final losses on the training images agreed to 1.5 %, but for these.
+CHAOTIC = {"momentum-0.75", "momentum-0.99", "lookahead", "sam", "rmsprop", "nadam", "adafactor"}
+
+
+def rows_of_the_race(markdown: str) -> list[list[str]]:
+    """The head and the rows of the table of the race."""
+    return rows_of(RACE.search(markdown)[0])
+
+
+def is_of(row: list[str], runs: list[lab.Result]) -> bool:
+    """Whether a row of the table is what the race, run here, has to say of its optimizer; the time
+    of a step is that of the machine."""
+    (now,) = cli.race.rows(runs)
+    name, rate, train_loss, test_loss, accuracy, _, state = row
+    if [name, rate, state] != [now[0], now[1], now[-1]]:
+        return False
+    if runs[0].key not in CHAOTIC and float(train_loss) != pytest.approx(float(now[2]), rel=0.03):
+        return False
+    for told, part in ((train_loss, "train_loss"), (test_loss, "test_loss")):
+        losses = [getattr(run, part) for run in runs]  # of any of the starts
+        if not 0.8 * min(losses) < float(told) < 1.25 * max(losses):
+            return False
+    return float(accuracy.split()[0]) == pytest.approx(float(now[4].split()[0]), abs=0.8)
+
+
+def with_race(markdown: str) -> str:
+    """The page with the rows of the race as they are now, where they are no longer what they were,
+    and the others as they stand."""
+    if not RACE.search(markdown):
+        return markdown
+    head, *rows = rows_of_the_race(markdown)
+    shown = {row[0]: row for row in rows}
+    made = []
+    for key, contestant in lab.CONTESTANTS.items():
+        runs = lab.race([key])
+        row = shown.get(contestant.name)
+        made.append(row if row and is_of(row, runs) else cli.race.rows(runs)[0])
+    made.sort(key=lambda row: float(row[2]))
+    return RACE.sub(lambda _: report.markdown_table(head, made), markdown, count=1)
 
 
 def test_the_race_in_the_readme_has_a_row_for_each_contestant_the_lowest_loss_first():
-    head, *rows = rows_of_the_race()
+    head, *rows = rows_of_the_race(PAGES[0].read_text("utf-8"))
     assert head == list(cli.race.HEADINGS)
     assert sorted(row[0] for row in rows) == sorted(c.name for c in lab.CONTESTANTS.values())
     losses = [float(row[2]) for row in rows]
@@ -435,17 +473,28 @@ def test_the_race_in_the_readme_has_a_row_for_each_contestant_the_lowest_loss_fi
 
 @pytest.mark.parametrize("key", lab.CONTESTANTS)
 def test_a_row_of_the_race_in_the_readme_is_the_race_that_is_run(key):
-    (row,) = (row for row in rows_of_the_race()[1:] if row[0] == lab.CONTESTANTS[key].name)
+    rows = rows_of_the_race(PAGES[0].read_text("utf-8"))[1:]
+    (row,) = (row for row in rows if row[0] == lab.CONTESTANTS[key].name)
     runs = lab.race([key])
-    (now,) = cli.race.rows(runs)
-    name, rate, train_loss, test_loss, accuracy, _, state = row
-    assert [name, rate, state] == [now[0], now[1], now[-1]]
-    # Other processors round otherwise, which 1,350 steps magnify: hence any of the starts.
-    train_losses, test_losses = ([getattr(run, f"{part}_loss") for run in runs]
-                                 for part in ("train", "test"))  # fmt: skip
-    assert 0.8 * min(train_losses) < float(train_loss) < 1.25 * max(train_losses)
-    assert 0.8 * min(test_losses) < float(test_loss) < 1.25 * max(test_losses)
-    assert float(accuracy.split()[0]) == pytest.approx(float(now[4].split()[0]), abs=0.8)
+    assert is_of(row, runs), f"python tests/test_docs.py writes it anew: {cli.race.rows(runs)[0]}"
+
+
+def test_a_stale_row_of_the_race_is_noticed_and_written_anew(monkeypatch):
+    short = {key: lab.CONTESTANTS[key] for key in ("sgd", "adam")}
+    monkeypatch.setattr(lab, "CONTESTANTS", short)
+    runs = {key: lab.race([key], epochs=1, seeds=(0,)) for key in short}
+    monkeypatch.setattr(lab, "race", lambda keys: runs[keys[0]])
+    right = sorted((cli.race.rows(own)[0] for own in runs.values()), key=lambda row: row[2])
+    page = f"# Race\n\n{report.markdown_table(cli.race.HEADINGS, right)}\n\nRead it.\n"
+    assert with_race(page) == page
+    for row in right:
+        loss, slower = row[2], page.replace(f" {row[5]} ", " 9.999 ")
+        assert with_race(slower) == slower
+        for stale in (f"{1.04 * float(loss):.5f}", f"{0.96 * float(loss):.5f}"):
+            assert with_race(page.replace(loss, stale)) == page
+    gone = "\n".join(line for line in page.splitlines() if "Adam" not in line) + "\n"
+    assert with_race(gone) == page
+    assert with_race("| a | b |\n") == "| a | b |\n"
 
 
 # ---- the table of conventions --------------------------------------------------------------------
@@ -580,7 +629,7 @@ def test_a_line_of_the_table_says_what_jax_does(expression, at, here, torch_, ja
 
 def rewritten(markdown: str, name: str) -> str:
     """The page with its rules as they are now, and the outputs that have changed as they are."""
-    markdown = with_claims(with_rules(markdown))
+    markdown = with_race(with_claims(with_rules(markdown)))
     lines = markdown.splitlines(keepends=True)
     for _, shown, printed in reversed(list(outputs(markdown, name, {"__name__": name}))):
         if shown and not matches(shown.text, printed):
