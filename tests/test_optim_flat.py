@@ -1,6 +1,7 @@
 """One vector stays true to its parameters, whatever a model does with them."""
 
 import copy
+import functools
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt import autograd, nn
 from tinygrad_opt.backend import asarray, host
-from tinygrad_opt.optim import SGD, Adam, Momentum
+from tinygrad_opt.optim import SGD, Adagrad, Adam, Momentum
 
 everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
 
@@ -106,9 +107,12 @@ def test_a_copy_of_model_and_optimizer_together_is_another_pair():
 
 
 @everywhere
-def test_parameters_start_at_multiples_of_64_and_what_lies_between_stays_zero():
+@pytest.mark.parametrize(
+    "make", [Adam, functools.partial(Adagrad, initial=0.5)], ids=["Adam", "Adagrad"]
+)
+def test_parameters_start_at_multiples_of_64_and_what_lies_between_stays_zero(make):
     ws = [tg.Tensor(np.ones(n, "float32"), requires_grad=True) for n in (1, 64, 65, 0, 3)]
-    optimizer = Adam(ws, lr=0.1, l2=0.1)
+    optimizer = make(ws, lr=0.1, l2=0.1)
     (flat,) = optimizer._flat
     assert flat.offsets == [0, 64, 128, 256, 256]
     for _ in range(3):
