@@ -23,7 +23,7 @@ ROOT = Path(tg.__file__).resolve().parents[1]
 def back_to_numpy():
     """Whatever a test does to the switch, and however it fails."""
     yield
-    switch._current = "numpy"
+    switch._current, switch._module = "numpy", np
     switch._generator = None
 
 
@@ -52,6 +52,14 @@ def test_use_switches_for_good_and_as_a_context_for_the_block(cupy):
     assert type(Tensor(1.0).data) is cupy.ndarray
     tg.use("numpy")
     assert type(Tensor(1.0).data) is np.ndarray
+
+
+def test_that_the_gpu_works_is_proven_at_the_switch_and_not_at_every_new_array(standin):
+    with tg.use("cupy"), strict_cupy.counting() as counts:
+        x = Tensor([1.0, 2.0])
+        x.to("cupy")
+        tg.backend.to(np.ones(3), "cupy")
+    assert (counts.launches, counts.uploads) == (0, 2)
 
 
 def test_the_block_ends_with_an_exception_too(cupy):

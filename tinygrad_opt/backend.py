@@ -20,7 +20,7 @@ BACKENDS = ("numpy", "cupy")
 DEFAULT_FLOAT = np.dtype("float32")
 _REAL_DTYPES = frozenset(np.dtype(c) for c in "efd?bBhHiIlLqQ")
 
-_current = "numpy"
+_current, _module = "numpy", np
 
 
 # ---- the switch ----------------------------------------------------------------------------------
@@ -38,16 +38,17 @@ class use:
     """
 
     def __init__(self, name: str):
-        global _current
-        module_of(name)
-        self.previous, _current = _current, name
+        global _current, _module
+        module = module_of(name)
+        self.previous = _current, _module
+        _current, _module = name, module
 
     def __enter__(self) -> "use":
         return self
 
     def __exit__(self, *exc_info) -> None:
-        global _current
-        _current = self.previous
+        global _current, _module
+        _current, _module = self.previous
 
 
 def current() -> str:
@@ -110,7 +111,8 @@ def to(x: Array, name: str) -> Array:
     """`x` on the backend `name`: itself if it lives there already, else a copy."""
     if name_of(x) == name:
         return x
-    target = module_of(name)
+    # The current module has proven at the switch that it works; a kernel each time would cost.
+    target = _module if name == _current else module_of(name)
     return target.asarray(x) if target is not np else x.get()
 
 
