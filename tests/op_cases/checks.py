@@ -1,7 +1,7 @@
 """What is asked of a sample: value and gradients against PyTorch's, under a random cotangent.
 
 A case is one sample in one kind of check and one variant of it (a dtype, a mask, a layout): each
-compares one gradient array an argument.
+compares one gradient array an argument. All of them run on the current backend.
 """
 
 import functools
@@ -21,7 +21,7 @@ from op_cases.reference import (
     result_dtype,
     second_reference,
 )
-from op_cases.sample import EVERY, SAMPLES, Sample
+from op_cases.sample import ALWAYS, EVERY, SAMPLES, Sample
 
 # The error may be this part of |theirs| + FLOOR · max |theirs|, for sums may cancel, and, for those
 # that cancel entirely, of FLOOR · sample.scale.
@@ -34,15 +34,23 @@ SMALL = 24  # columns of a Jacobian
 # ---- the comparison ------------------------------------------------------------------------------
 
 
+def here(x: np.ndarray) -> Any:
+    """`x` as an array of the current backend."""
+    return tg.backend.asarray(x)
+
+
 def compare(
     sample: Sample, ours: Any, theirs: np.ndarray, dtype: str, what: str, precision: str = ""
 ) -> None:
-    """AssertionError, naming the worst element, unless shape, dtype and values agree.
+    """AssertionError, naming the worst element, unless shape, dtype and values agree, and `ours` is
+    an array of the current backend.
 
     precision: the dtype whose rounding is allowed for, if not that of the array.
     """
     what = f"{sample}: {what}"
     precision = precision or dtype
+    assert tg.backend.name_of(ours) == tg.backend.current(), f"{what} left the backend"
+    ours = ours if tg.backend.current() == "numpy" else ours.get()
     assert ours.dtype == dtype, f"{what}: dtype {ours.dtype}, not {dtype}"
     assert ours.shape == theirs.shape, f"{what}: shape {ours.shape}, PyTorch's is {theirs.shape}"
     if not theirs.size or theirs.dtype.kind != "f":
@@ -77,9 +85,10 @@ def compare_each(
 # ---- the kinds of check --------------------------------------------------------------------------
 
 
-def tensors(sample: Sample, inputs: list[np.ndarray], wanted: Any) -> tuple[list, dict]:
+def tensors(sample: Sample, inputs: list, wanted: Any) -> tuple[list, dict]:
     """The inputs of which `wanted` are leaves, and these by place. Of the others every second one
     is a Tensor that wants no gradient, the rest stay raw arrays."""
+    inputs = [here(x) for x in inputs]
     leaves = {n: tg.Tensor(inputs[n], requires_grad=True) for n in wanted}
     quiet = {n: tg.Tensor(inputs[n]) for n in sample.floats if n % 2 == 0}
     return [{**quiet, **leaves}.get(n, x) for n, x in enumerate(inputs)], leaves
@@ -93,8 +102,8 @@ def plain(sample: Sample, dtypes: Any, form: str = "once", ones: bool = False) -
     inputs, leaves = tensors(sample, there.inputs, places(sample, form))
     y = result(sample.ours, arguments(sample, inputs, form), form)
     compare(sample, y.data, there.value, result_dtype(sample, dtypes), f"value {what}", precision)
-    y.backward(there.cotangent)
-    found = [np.zeros_like(x.data) if x.grad is None else x.grad for x in leaves.values()]
+    y.backward(here(there.cotangent))
+    found = [here(np.zeros_like(x.numpy())) if x.grad is None else x.grad for x in leaves.values()]
     compare_each(sample, leaves, found, there.gradients, f"gradient {what}", precision)
 
 
@@ -105,7 +114,7 @@ def jacobian(sample: Sample) -> None:
     for i, expected in zip(np.ndindex(y.shape), jacobian_reference(sample), strict=True):
         unit = np.zeros(y.shape)
         unit[i] = 1
-        found = tg.grad(y, list(leaves.values()), unit)
+        found = tg.grad(y, list(leaves.values()), here(unit))
         compare_each(sample, leaves, found, expected, f"row {i} of the Jacobian")
 
 
@@ -118,7 +127,7 @@ def second_order(sample: Sample, dtype: str, wanted: tuple[int, ...]) -> None:
     expected = [there.gradients[sample.floats.index(n)] for n in wanted]
     recorded = [gx.data for gx in firsts]
     compare_each(sample, leaves, recorded, expected, f"recorded gradient in {dtype}")
-    terms = [(gx * v).sum() for gx, v in zip(firsts, second.directions, strict=True)]
+    terms = [(gx * here(v)).sum() for gx, v in zip(firsts, second.directions, strict=True)]
     slope = functools.reduce(tg.add, terms)
     assert slope.requires_grad, f"{sample}: the recorded gradient has no graph of its own"
     found = tg.grad(slope, [*leaves.values(), g])
@@ -130,7 +139,7 @@ def mask(sample: Sample, wanted: tuple[int, ...]) -> None:
     """Only some of the inputs require a gradient."""
     there = reference(sample, "float64")
     inputs, leaves = tensors(sample, there.inputs, wanted)
-    found = tg.grad(sample.ours(*inputs), list(leaves.values()), there.cotangent)
+    found = tg.grad(sample.ours(*inputs), list(leaves.values()), here(there.cotangent))
     expected = [there.gradients[sample.floats.index(n)] for n in wanted]
     compare_each(sample, leaves, found, expected, f"gradient, only {wanted} wanted,")
 
@@ -138,15 +147,16 @@ def mask(sample: Sample, wanted: tuple[int, ...]) -> None:
 def layout(sample: Sample, how: str) -> None:
     """The same numbers otherwise laid out in memory, the cotangent's too."""
     there = reference(sample, "float64")
-    inputs, leaves = tensors(sample, [arranged(x, how) for x in there.inputs], sample.floats)
+    inputs = [arranged(here(x), how) for x in there.inputs]
+    inputs, leaves = tensors(sample, inputs, sample.floats)
     y = sample.ours(*inputs)
     compare(sample, y.data, there.value, str(y.dtype), f"value of {how} inputs")
-    found = tg.grad(y, list(leaves.values()), arranged(there.cotangent, how))
+    found = tg.grad(y, list(leaves.values()), arranged(here(there.cotangent), how))
     compare_each(sample, leaves, found, there.gradients, f"gradient of {how} inputs, that")
 
 
-def arranged(x: np.ndarray, how: str) -> np.ndarray:
-    """The numbers of x with other strides, or not to be written to."""
+def arranged(x: Any, how: str) -> Any:
+    """The numbers of x with other strides, or not to be written to (which CuPy cannot promise)."""
     backward = (slice(None, None, -1),) * x.ndim
     every_second = (slice(None, None, 2),) * x.ndim
     if how == "transposed":
@@ -154,11 +164,12 @@ def arranged(x: np.ndarray, how: str) -> np.ndarray:
     if how == "reversed":
         return x[backward].copy()[backward]
     if how == "strided":
-        wide = np.zeros([2 * n for n in x.shape], x.dtype)
+        wide = here(np.zeros([2 * n for n in x.shape], x.dtype))
         wide[every_second] = x
         return wide[every_second] if x.ndim else wide
     x = x.copy()
-    x.flags.writeable = False
+    if isinstance(x, np.ndarray):
+        x.flags.writeable = False
     return x
 
 
@@ -210,18 +221,19 @@ def mixtures(sample: Sample) -> set[tuple[str, ...]]:
     }
 
 
-def cases(op: str, kind: str) -> Iterator[tuple[Sample, Callable, tuple]]:
-    """Every case of `op` in this kind of check."""
+def cases(op: str, kind: str, briefly: bool = False) -> Iterator[tuple[Sample, Callable, tuple]]:
+    """Every case of `op` in this kind of check; `briefly`, those of very many samples are left out
+    of all kinds but the first two."""
     for sample in SAMPLES[op]:
-        if kind in sample.checks:
+        if kind in sample.checks and not (briefly and sample.many and kind not in ALWAYS):
             for check, variant in variants(sample, kind):
                 yield sample, check, variant
 
 
-def failures(op: str, kinds: tuple[str, ...] = EVERY) -> Iterator[str]:
+def failures(op: str, kinds: tuple[str, ...] = EVERY, briefly: bool = False) -> Iterator[str]:
     """What is wrong with `op`, a line for each case that fails."""
     for kind in kinds:
-        for sample, check, variant in cases(op, kind):
+        for sample, check, variant in cases(op, kind, briefly):
             try:
                 check(sample, *variant)
             except AssertionError as error:
