@@ -282,13 +282,26 @@ def test_dlpack_shares_memory_with_torch_both_ways():
     assert back.tolist() == [7, 8, 3]
 
 
+@everywhere
 def test_dlpack_shares_memory_with_numpy_both_ways():
+    """Also where another backend is current."""
     array = np.arange(6.0).reshape(2, 3).T
     x = tg.from_dlpack(array)
     assert (x.shape, x.dtype) == ((3, 2), "float64")
     array[0, 0] = 9
     assert x.tolist()[0] == [9, 3]
     assert np.shares_memory(np.from_dlpack(x), array)
+
+
+@pytest.mark.cuda
+def test_dlpack_shares_memory_with_cupy_both_ways(real_cupy):
+    """Also where NumPy is current."""
+    array = real_cupy.arange(6.0).reshape(2, 3).T
+    x = tg.from_dlpack(array)
+    assert (type(x.data), x.shape) == (real_cupy.ndarray, (3, 2))
+    array[0, 0] = 9
+    assert x.tolist()[0] == [9, 3]
+    assert real_cupy.from_dlpack(x).data.ptr == array.data.ptr
 
 
 def test_dlpack_does_not_cut_a_graph():
