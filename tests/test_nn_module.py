@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import weakref
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import torch
 
 import tinygrad_opt as tg
 from tinygrad_opt import nn
+from tinygrad_opt.optim.flat import FlatVector
 
 everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
 
@@ -24,18 +24,9 @@ def names_of(module):
 
 
 def owned_by_an_optimizer(module):
-    """As an optimizer does it: data and gradients become views into two flat vectors, and belong
-    to an owner for as long as it lives (here: as long as the vector of the data)."""
-    tensors = module.parameters()
-    flat = np.concatenate([t.data.ravel() for t in tensors])
-    gradients = np.zeros_like(flat)
-    start = 0
-    for t in tensors:
-        part = slice(start, start + t.size)
-        t._data, t._grad = flat[part].reshape(t.shape), gradients[part].reshape(t.shape)
-        t.owned = weakref.ref(flat)
-        start += t.size
-    return flat, gradients
+    """The two flat vectors, w and g, that an optimizer makes of a module's weights and gradients
+    and owns for as long as it lives."""
+    return FlatVector(module.parameters(), names_of(module))
 
 
 class Net(nn.Module):
@@ -257,14 +248,17 @@ def test_zero_grad_sets_zeros_where_there_was_a_gradient(backend):
 
 def test_zero_grad_keeps_the_views_of_an_optimizer(backend):
     net = Net()
-    _, gradients = owned_by_an_optimizer(net)
-    gradients[:] = 1
+    flat = owned_by_an_optimizer(net)
+    for t in net.parameters():
+        t.grad[...] = 1
+    assert flat.g.any()
     net.zero_grad()
-    assert not gradients.any()
+    assert not any(t.grad.any() for t in net.parameters())
+    assert not flat.g.any()
     x = backend.array(np.random.default_rng(0).random((3, 64), dtype="f4"))
     net(x).sum(axis=0)[0].backward()
-    assert gradients.any()
-    assert all(np.shares_memory(t.grad, gradients) for t in net.parameters())
+    assert flat.g.any()
+    assert all(np.shares_memory(t.grad, flat.g) for t in net.parameters())
 
 
 # ---- saving and loading --------------------------------------------------------------------------
@@ -358,12 +352,12 @@ def test_tied_weights_load_from_one_name_and_conflicting_values_are_refused():
 
 def test_loading_writes_through_the_views_of_an_optimizer(backend):
     net = Net()
-    flat, _ = owned_by_an_optimizer(net)
+    flat = owned_by_an_optimizer(net)
     state = {name: value + 1 for name, value in net.state_dict().items()}
-    expected = flat + 1
     net.load_state_dict(state)
-    np.testing.assert_array_equal(backend.host(flat), backend.host(expected))
-    assert all(np.shares_memory(t.data, flat) for t in net.parameters())
+    for name, view in zip(flat.names, flat.data_views):
+        np.testing.assert_array_equal(backend.host(view), state[name])
+    assert all(np.shares_memory(t.data, flat.w) for t in net.parameters())
 
 
 @everywhere
@@ -436,13 +430,13 @@ def test_an_unknown_or_missing_backend_moves_nothing(no_cupy):
 
 def test_a_model_that_an_optimizer_holds_is_not_moved(backend):
     net = Net()
-    flat, _ = owned_by_an_optimizer(net.body)
+    flat = owned_by_an_optimizer(net.body)
     with pytest.raises(
         RuntimeError, match=r'body\.layers\.0\.weight .* model\.astype\("float64"\) f'
     ):
         net.astype("float64")
     assert all(t.dtype == np.float32 for t in net.parameters())
-    assert all(np.shares_memory(t.data, flat) for t in net.body.parameters())
+    assert all(np.shares_memory(t.data, flat.w) for t in net.body.parameters())
     assert net.to(backend.name).astype("float32") is net  # nothing to do is no mistake
 
 
