@@ -150,9 +150,8 @@ def checked_key(key: Any, x: Any) -> tuple:
     here.
     """
     keys = key if isinstance(key, tuple) else (key,)
-    if all(type(k) in _BASIC for k in keys):
-        return keys
-    keys = tuple(_index(k) for k in keys)
+    if not all(type(k) in _BASIC for k in keys):
+        keys = tuple(_index(k) for k in keys)
     return keys if home(x) == "numpy" else tuple(_within(keys, x))
 
 
@@ -173,7 +172,8 @@ def _index(k: Any) -> Any:
 
 
 def _within(keys: tuple, x: Any) -> Iterator[Any]:
-    """The keys, host arrays of integers checked to lie within the axis that each is for."""
+    """The keys, host arrays of integers checked to lie within the axis that each is for, and slices
+    to be made of integers."""
     axis, left = 0, x.ndim - sum(map(_axes_taken, keys))  # what an ellipsis stands for
     for k in keys:
         if isinstance(k, np.ndarray) and k.dtype.kind in "iu" and axis < x.ndim:
@@ -182,6 +182,10 @@ def _within(keys: tuple, x: Any) -> Iterator[Any]:
             if bad.size:
                 raise IndexError(f"getitem: index {bad.flat[0]} is out of bounds for axis {axis} "
                                  f"with size {n}")  # fmt: skip
+        elif isinstance(k, slice):
+            for part in (k.start, k.stop, k.step):
+                if part is not None and not hasattr(part, "__index__"):
+                    raise TypeError(f"getitem: slice indices are integers or None, not {part!r}")
         yield k
         axis += left if k is Ellipsis else _axes_taken(k)
 
