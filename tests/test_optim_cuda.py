@@ -204,6 +204,8 @@ ALL = {
     "LARS": lambda p, **kw: optim.LARS(p, lr=0.1, **kw),
     "Adafactor": lambda p, **kw: optim.Adafactor(p, **kw),
     "Muon": lambda p, **kw: optim.Muon(p, lr=0.002, **kw),
+    # Steps of up to 50 lead to where gradients are below 1e-38, which a GPU takes for 0.
+    "Rprop": lambda p, **kw: optim.Rprop(p, lr=0.01, largest=0.1, **kw),
     "LBFGS": lambda p, **kw: optim.LBFGS(p, lr=0.1, max_iter=1, l2=0.01, **kw),
     "LBFGS searching": lambda p, **kw: optim.LBFGS(
         p, max_iter=1, l2=0.01, line_search_fn="strong_wolfe", **kw),
