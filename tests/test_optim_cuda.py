@@ -367,13 +367,50 @@ def test_an_explanation_on_the_gpu_has_numpys_numbers(name, cp):
 
 
 def test_the_kernel_is_the_rule_in_c_with_its_own_letters_and_stores_at_the_end():
-    parameters, results, body = cuda.source(optim.Momentum.rule)
-    assert parameters == "T in_w, T in_g, T in_v, T s0, T s1"
-    assert results == "T out_w, T out_v"
+    parameters, results, body = cuda.source(optim.Momentum.rule, 4)
+    assert parameters == "raw T in_w, raw T in_g, raw T in_v, T s0, T s1"
+    assert results == "raw T out_w, raw T out_v"
     assert body.splitlines() == [
-        "T w = in_w;", "T g = in_g;", "T v = in_v;", "v = s0 * v - s1 * g;", "w = w + v;",
-        "out_w = w;", "out_v = v;",
+        "typedef Pack<T, 4> P;",
+        "P pack_w = ((const P *) &in_w[0])[i];",
+        "P pack_g = ((const P *) &in_g[0])[i];",
+        "P pack_v = ((const P *) &in_v[0])[i];",
+        "#pragma unroll",
+        "for (int lane = 0; lane < 4; ++lane) {",
+        "T w = pack_w.lane[lane];", "T g = pack_g.lane[lane];", "T v = pack_v.lane[lane];",
+        "v = s0 * v - s1 * g;", "w = w + v;",
+        "pack_w.lane[lane] = w;", "pack_v.lane[lane] = v;",
+        "}",
+        "((P *) &out_w[0])[i] = pack_w;", "((P *) &out_v[0])[i] = pack_v;",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dtype", "lanes"), [("float32", 4), ("float64", 2)])
+def test_a_thread_takes_sixteen_bytes_of_vectors_that_lie_on_such_borders_else_one_element(
+    cp, monkeypatch, dtype, lanes
+):
+    """And the bits are the same; a NaN is seen in the last lane, too."""
+    taken, kernel = [], cuda._kernel
+    monkeypatch.setattr(cuda, "_kernel",
+                        lambda rule, n, cupy: taken.append(n) or kernel(rule, n, cupy))  # fmt: skip
+    rng = np.random.default_rng(0)
+    w, g, v = (rng.standard_normal(65).astype(dtype) for _ in range(3))
+    whole, shifted, short = (
+        [cp.asarray(a)[part] for a in (w, g, v)]
+        for part in (slice(0, 64), slice(1, 65), slice(0, 63))
+    )
+    for arrays, part in ((whole, slice(0, 64)), (shifted, slice(1, 65)), (short, slice(0, 63))):
+        expected = optim.Momentum.rule(w[part], g[part], v[part], lr=0.1, mu=0.9)
+        hoisted, _ = optim.Momentum.rule.lowered.host(lr=0.1, mu=0.9)
+        cuda.launch(optim.Momentum.rule, arrays, hoisted)
+        for a, b in zip((arrays[0], arrays[2]), expected, strict=True):
+            np.testing.assert_array_equal(cp.asnumpy(a), b)
+    assert taken == [lanes, 1, 1]
+    for place in (0, 62, 63):
+        bad = cp.asarray(np.where(np.arange(64) == place, np.nan, g[:64]))
+        seen = cp.full((), -1, "int64")
+        cuda.watch(bad, 7, seen)
+        assert int(seen) == 7
 
 
 def test_a_condition_of_the_rule_is_a_bool_in_the_kernel_and_a_scalar_is_computed_once():
@@ -383,8 +420,8 @@ def test_a_condition_of_the_rule_is_a_bool_in_the_kernel_and_a_scalar_is_compute
         w = np.where(far, w - lr / t * g, w)
         return (w,)
 
-    parameters, _, body = cuda.source(gated)
-    assert parameters == "T in_w, T in_g, T s0"
+    parameters, _, body = cuda.source(gated, 1)
+    assert parameters == "raw T in_w, raw T in_g, T s0"
     assert "bool far = g > s0;" in body
     assert gated.lowered.host(lr=0.5, t=2) == ((0.25,), {})
 
