@@ -148,7 +148,7 @@ def nondifferentiable(forward: Callable) -> Any:
     return op
 
 
-WORTH_WRITING = 4096  # elements: for fewer, a temporary costs less than passing `out`
+WORTH_WRITING = 4096  # elements: for fewer, NumPy makes a temporary sooner than it takes an `out`
 
 
 def writes(vjp: Callable) -> Callable:
@@ -226,9 +226,13 @@ def _check_rest(op: Any, args: tuple) -> None:
 # ---- the walk ------------------------------------------------------------------------------------
 
 
-def unbroadcast(g: Any, shape: tuple) -> Any:
-    """The adjoint of broadcasting: sum `g` over every axis that broadcasting added or stretched."""
-    g = g.sum(axis=_broadcast_axes(g.shape, shape))
+def unbroadcast(g: Any, shape: tuple, out: Array | None = None) -> Any:
+    """The adjoint of broadcasting: sum `g` over every axis that broadcasting added or stretched;
+    into `out`, if there is one and it takes the sum as it is."""
+    axes = _broadcast_axes(g.shape, shape)
+    if out is not None and g.dtype == out.dtype and len(g.shape) - len(axes) == len(shape):
+        return g.sum(axis=axes, out=out)
+    g = g.sum(axis=axes)
     return g if g.shape == shape else g.reshape(shape)
 
 
@@ -308,28 +312,31 @@ def walk(
             if vjp is None:
                 raise refusals.no_derivative(t.op, n)
             data, gx = x._data, None
+            room = x._grad if x.cleared and written is not None and _is_worth(data) else None
             try:
-                if x.cleared and written is not None and _writes_to(data, vjp):
-                    x.cleared = False  # who reads it from here on must not write zeros over it
-                    written.add(x)
-                    gx = vjp(g, y, *args, out=x._grad, **kwargs)
+                if room is not None and hasattr(vjp, "writes"):
+                    gx = vjp(g, y, *args, out=room, **kwargs)
                 else:
                     gx = vjp(g, y, *args, **kwargs)
                 if gx.shape != data.shape:
-                    gx = unbroadcast(gx, data.shape)
+                    gx = unbroadcast(gx, data.shape, room)
                 if gx.dtype is not data.dtype and gx.dtype != data.dtype:  # promoted by the op
                     gx = gx.astype(data.dtype)
             except Exception as error:
                 raise refusals.failed(t, n, x, gx, error) from error
+            if room is not None and gx is room:
+                x.cleared = False  # who reads it from here on must not write zeros over it
+                written.add(x)  # type: ignore[union-attr]
             if t.origin is not None:
                 anomaly.check_cotangent(t, n, gx)
             cotangents[x] = cotangents[x] + gx if x in cotangents else gx
     return cotangents
 
 
-def _writes_to(data: Array, vjp: Callable) -> bool:
-    """Whether it pays that this VJP writes into the gradient of a weight, and it can."""
-    return data.size >= WORTH_WRITING and hasattr(vjp, "writes")
+def _is_worth(data: Array) -> bool:
+    """Whether a gradient of this size is written in place sooner than copied. On a GPU each copy is
+    a kernel."""
+    return data.size >= WORTH_WRITING or type(data) is not np.ndarray
 
 
 def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) -> None:

@@ -6,6 +6,7 @@ the rest of the package writes `xp = array_module(x)`, and there is no other `if
 """
 
 import contextlib
+import functools
 import os
 import sys
 import weakref
@@ -227,6 +228,18 @@ def where(condition: Array, a: Any, b: Any) -> Array:
     chosen *= factor
     chosen ^= rest
     return chosen.view(a.dtype)
+
+
+def gated(g: Array, y: Array) -> Array:
+    """g where y > 0, else y: on a GPU in one kernel."""
+    if type(y) is np.ndarray:
+        return where(y > 0, g, y)
+    return _gate(array_module(y))(g, y)
+
+
+@functools.cache
+def _gate(cupy: Any) -> Any:
+    return cupy.ElementwiseKernel("T g, U y", "T out", "out = y > U(0) ? g : T(y)", "gate")
 
 
 def erf(x: Array) -> Array:

@@ -356,17 +356,15 @@ def term(subscripts: str, n: int) -> str:
 # ---- losses and what networks are made of --------------------------------------------------------
 
 plant("cross_entropy", 0, "not divided",
-      lambda g, y, x, labels, p: right("cross_entropy")(g, y, x, labels, p) * len(labels))
+      lambda g, y, x, p, one_hot: right("cross_entropy")(g, y, x, p, one_hot) * len(one_hot))
 plant("cross_entropy", 0, "sign",
-      lambda g, y, x, labels, p: -right("cross_entropy")(g, y, x, labels, p))
+      lambda g, y, x, p, one_hot: -right("cross_entropy")(g, y, x, p, one_hot))
 plant("cross_entropy", 0, "the label's part alone",
-      lambda g, y, x, labels, p: (x * 0 - (labels[:, None] == np.arange(x.shape[1])))
-      * (g / len(labels)))
+      lambda g, y, x, p, one_hot: (x * 0 - one_hot) * (g / len(one_hot)))
 plant("cross_entropy", 0, "detached",
-      lambda g, y, x, labels, p: right("cross_entropy")(g, y, raw(x), labels, p))
+      lambda g, y, x, p, one_hot: right("cross_entropy")(g, y, raw(x), p, one_hot))
 plant("cross_entropy", 0, "detached by the log-softmax handed in",
-      lambda g, y, x, labels, p: (np.exp(p) - (labels[:, None] == np.arange(x.shape[1])))
-      * (g / len(labels)))
+      lambda g, y, x, p, one_hot: (np.exp(p) - one_hot) * (g / len(one_hot)))
 plant("bce_with_logits", 0, "target dropped", lambda g, y, x, t: tg.sigmoid(x) * (g / x.size))
 plant("bce_with_logits", 0, "cotangent ignored",
       lambda g, y, x, t: (tg.sigmoid(x) - t) / x.size + 0 * g)

@@ -174,8 +174,16 @@ def relu(x):
     return array_module(x).maximum(x, 0)
 
 
-# Where y > 0 fails, y is 0, or the NaN that must not be lost: either way it is the gradient.
-relu.defvjp(lambda g, y, x: where(y > 0, g, y))
+@primitive
+def _gated(g, y):
+    """g where y > 0. Elsewhere y is 0, or the NaN that must not be lost: either way it is the
+    gradient of a relu."""
+    return backend.gated(g, y)
+
+
+_gated.defvjp(lambda c, out, g, y: where(y > 0, c, 0),
+              lambda c, out, g, y: where(y > 0, 0, c))  # fmt: skip
+relu.defvjp(lambda g, y, x: _gated(g, y))
 
 
 @primitive

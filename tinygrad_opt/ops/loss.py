@@ -16,17 +16,16 @@ from tinygrad_opt.tensor import Tensor, beside
 
 
 @primitive
-def _cross_entropy(logits, labels, log_p):
+def _cross_entropy(logits, log_p, one_hot):
     """The mean of -log p[label]. `log_p` is log_softmax(logits), worked out once for here and for
     the VJP; the logits themselves are an argument for the walk, which sends their cotangent on."""
-    return -log_p[array_module(labels).arange(len(labels)), labels].sum() / len(labels)
+    return array_module(log_p).where(one_hot, log_p, 0).sum() / -len(one_hot)
 
 
-def _cross_entropy_vjp(g, y, logits, labels, log_p):
+def _cross_entropy_vjp(g, y, logits, log_p, one_hot):
     """softmax - one-hot: what was predicted, less what is true."""
     p = softmax(logits, axis=1) if type(logits) is Tensor else exp(log_p)  # log_p has no graph
-    one_hot = labels[:, None] == array_module(labels).arange(logits.shape[1])
-    return (p - one_hot) * (g / len(labels))
+    return (p - one_hot) * (g / len(one_hot))
 
 
 _cross_entropy.defvjp(_cross_entropy_vjp)
@@ -51,7 +50,8 @@ def cross_entropy(logits, labels):
     if type(logits) is Tensor and logits.op is softmax:
         suspicions.softmax_twice(logits.shape[1])
     constant = logits.detach() if type(logits) is Tensor else logits
-    return _cross_entropy(logits, labels, log_softmax(constant, 1))
+    one_hot = labels[:, None] == array_module(labels).arange(logits.shape[1])
+    return _cross_entropy(logits, log_softmax(constant, 1), one_hot)
 
 
 @primitive
