@@ -201,10 +201,13 @@ def test_parameters_and_gradients_are_views_into_one_vector_each_at_a_multiple_o
     assert flat.offsets == [0, 64, 192, 256]
     assert flat.size == 320
     for w, old in zip(ws, before):
-        assert np.shares_memory(w.data, flat.w)
-        assert np.shares_memory(w.grad, flat.g)
         np.testing.assert_array_equal(w.numpy(), old)
         assert not w.grad.any()
+    flat.w += 1  # in place: who looks at the same memory sees it
+    flat.g += 2
+    for w, old in zip(ws, before):
+        np.testing.assert_array_equal(w.numpy(), old + 1)
+        assert (w.grad == 2).all()
 
 
 @everywhere

@@ -456,12 +456,18 @@ def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[lis
     if cotangent is None:
         if y.size != 1:
             raise refusals.no_cotangent(y.shape)
-        g = array_module(y._data).ones(y.shape, y.dtype)
+        g = _one(array_module(y._data), y.dtype).reshape(y.shape)
     else:
         g = _cotangent_of(y, cotangent)
     if create_graph:
         g = cotangent if isinstance(cotangent, Tensor) else make_node(g + 0)
     return *graph_of(y), g
+
+
+@functools.cache
+def _one(xp: Any, dtype: np.dtype) -> Array:
+    """Nobody writes into a cotangent: one 1 serves all walks."""
+    return xp.ones((), dtype)
 
 
 def _cotangent_of(y: Tensor, cotangent: Any) -> Array:

@@ -359,14 +359,7 @@ class Optimizer:
                 del there  # a vector as long as the weights, which nobody needs any more
                 self._moved = next_index()
                 yield
-                edited = [name for flat in self._flat for name, t in zip(flat.names, flat.tensors)
-                          if t.written > self._moved]  # fmt: skip
-                if edited:
-                    raise RuntimeError(
-                        f"{edited[0]} was assigned inside look_ahead() or averaged(), where the "
-                        "weights stand elsewhere for a while: they are put back at its end. Assign "
-                        "outside of it"
-                    )
+                self._check_unassigned()
             finally:
                 with uninterrupted():
                     self._move(here)
@@ -376,6 +369,16 @@ class Optimizer:
         finally:
             self._standing -= 1
             self._moved = next_index()
+
+    def _check_unassigned(self) -> None:
+        for flat in self._flat:
+            for name, t in zip(flat.names, flat.tensors):
+                if t.written > self._moved:
+                    raise RuntimeError(
+                        f"{name} was assigned inside look_ahead() or averaged(), where the weights "
+                        "stand elsewhere for a while: they are put back at its end. Assign outside "
+                        "of it"
+                    )
 
     def _move(self, places: Sequence[Array]) -> None:
         for flat, place in zip(self._flat, places):
