@@ -5,8 +5,9 @@ A learning rate means something else to each optimizer (μ = 0.9 alone multiplie
 rate for all would decide the race. Each contestant gets the rate whose training loss after the race
 was lowest on the grid `RATES`, in the mean over `TUNING_SEEDS`, which no race uses unless asked to.
 The test images have no say in it. `tune` is that search: run it to check, or for another network.
-All else is the optimizer's default, unless its name or its `remark` says so: whoever tunes the rest
-as well will find other winners.
+(Near to divergence, rounding decides: elsewhere, the rates of Adadelta, AMSGrad and NAdam may come
+out one step of the grid away.) All else is the optimizer's default, unless its name or its `remark`
+says so: whoever tunes the rest as well will find other winners.
 """
 
 import contextlib
