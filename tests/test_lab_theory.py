@@ -1,6 +1,8 @@
 """The formulas of the lab against each other and against figures that the literature gives."""
 
+import itertools
 import math
+import statistics
 
 import pytest
 from hypothesis import given
@@ -53,6 +55,9 @@ def test_old_gradients_add_up_to_the_memory_and_a_half_life_leaves_half():
     for mu in (0.75, 0.9, 0.99):
         total = sum(theory.old_gradient(mu, age) for age in range(5000))
         assert total == pytest.approx(theory.effective_memory(mu))
+        assert theory.old_gradient(mu, theory.half_life(mu)) == pytest.approx(0.5)
+        assert theory.reach(0.1, mu) == pytest.approx(0.1 * theory.effective_memory(mu))
+        assert theory.reach(theory.fair_rate(0.1, mu), mu) == pytest.approx(0.1)
     assert [round(theory.condition_for(mu)) for mu in (0.75, 0.9, 0.99)] == [194, 1442, 158402]
 
 
@@ -60,6 +65,17 @@ def test_a_batch_of_all_samples_has_no_noise_and_one_of_a_single_sample_all_of_i
     assert theory.batch_noise(2.0, 100, 100) == 0
     assert theory.batch_noise(2.0, 1, 100) == theory.batch_noise(2.0, 1) == 2.0
     assert theory.batch_noise(2.0, 16) == 0.5
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_the_noise_of_one_sample_from_each_of_some_classes_is_that_of_all_such_batches(batch):
+    classes = [(0.0, 1.0), (2.0, 5.0), (-3.0, -2.5), (1.0, 4.0)]
+    means = [statistics.fmean(batch) for some in itertools.combinations(classes, batch)
+             for batch in itertools.product(*some)]  # fmt: skip
+    between = statistics.pstdev(map(statistics.fmean, classes))
+    within = math.sqrt(statistics.fmean(map(statistics.pvariance, classes)))
+    noise = theory.two_stage_noise(between, within, batch, len(classes))
+    assert noise == pytest.approx(statistics.pstdev(means))
 
 
 def test_the_method_of_an_optimizer_is_told_by_its_class_and_form():
@@ -77,6 +93,12 @@ def test_the_method_of_an_optimizer_is_told_by_its_class_and_form():
         theory.method_of(Adam([w]))
     with pytest.raises(ValueError, match="no stability limit of 'heavy bal'"):
         theory.stability_limit("heavy bal")
+
+
+def test_a_walk_is_seen_beyond_its_line_by_a_constant_of_zeta():
+    n = 1000  # ζ(½) by Euler's and Maclaurin's summation
+    zeta = math.fsum(k**-0.5 for k in range(1, n + 1)) - 2 * n**0.5 - n**-0.5 / 2 + n**-1.5 / 24
+    assert pytest.approx(-zeta / math.sqrt(2 * math.pi), rel=1e-9) == theory.OVERSHOOT
 
 
 def test_ten_classes_cost_ln_10_before_anything_is_known():

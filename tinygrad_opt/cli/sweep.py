@@ -114,6 +114,7 @@ def _bowl(arguments: argparse.Namespace, given: dict[str, Any]) -> int:
 
 
 def _digits(arguments: argparse.Namespace, given: dict[str, Any]) -> int:
+    from tinygrad_opt.lab import theory
     from tinygrad_opt.lab.sweep import sweep_digits
 
     found = sweep_digits(**given, seed=arguments.seed, progress=None)
@@ -123,7 +124,7 @@ def _digits(arguments: argparse.Namespace, given: dict[str, Any]) -> int:
     for method, made in found.maps.items():
         for mu, limit, losses in zip(made.mus, made.limits, made.loss):
             lr = made.rates[losses.argmin()]
-            rows.append([method, f"{mu:.3g}", f"{lr:.3g}", f"{lr / (1 - mu):.3g}",
+            rows.append([method, f"{mu:.3g}", f"{lr:.3g}", f"{theory.reach(lr, mu):.3g}",
                          f"{losses.min():.4g}", f"{limit:.3g}"])  # fmt: skip
     head = ("method", "μ", "best α", "α/(1-μ)", "training loss", "limit of a bowl")
     _printed(arguments, numbers, head, rows, says)

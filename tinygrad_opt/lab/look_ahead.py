@@ -72,6 +72,21 @@ class LookAhead(Finding):
     limits: dict[str, np.ndarray]
     sizes: dict[tuple[str, float], np.ndarray]
 
+    @property
+    def curvatures(self) -> np.ndarray:
+        """Along the valley and across it, float64 (2,)."""
+        return valley(self.condition)
+
+
+def bowl(w: Any, curvatures: np.ndarray) -> Any:
+    """½ Σ λᵢ wᵢ² over the last axis: of a tensor, and of the points of a map."""
+    return (0.5 * curvatures * w * w).sum(axis=-1)
+
+
+def valley(condition: float) -> np.ndarray:
+    """The curvatures of the valley ½ (x² + κ y²), float64 (2,)."""
+    return np.array([SMALLEST, SMALLEST * condition])
+
 
 def look_ahead(
     lr: float = 0.016, mu: float = 0.9, condition: float = 25.0, steps: int = 60, seed: int = 0,
@@ -94,7 +109,7 @@ def look_ahead(
     condition = number("look_ahead: condition", condition, low=1, ends="[)")
     limit = theory.stability_limit("Nesterov", mu) / (SMALLEST * condition)  # it diverges there
     lr = number("look_ahead: lr", lr, 0, limit)
-    curvatures = np.array([SMALLEST, SMALLEST * condition])
+    curvatures = valley(condition)
     paths = {name: descend(name, lr, mu, curvatures, START, steps)
              for name in ("Momentum", "Nesterov", "Nesterov, shifted")}  # fmt: skip
     limits = {name: np.array([found_limit(name, mu) for mu in MUS]) for name in METHODS}
@@ -129,7 +144,7 @@ def descend(
         optimizer.zero_grad()
         with optimizer.look_ahead():
             found.taken[t] = w.data
-            (0.5 * curvatures * w * w).sum().backward()
+            bowl(w, curvatures).backward()
         assert w.grad is not None
         found.pushed[t] = -rate * w.grad
         optimizer.step()
@@ -191,7 +206,7 @@ def _run(name: str, curvatures: np.ndarray, mu: float, steps: int) -> np.ndarray
     optimizer = METHODS[name][0]([("w", w)], 1.0, mu, check_finite=False)
     path = np.empty((steps + 1, len(curvatures)))
     path[0] = w.data
-    closure = closure_of(optimizer, lambda: (0.5 * curvatures * w * w).sum())
+    closure = closure_of(optimizer, lambda: bowl(w, curvatures))
     with np.errstate(all="ignore"):
         for t in range(steps):
             optimizer.step(closure)
@@ -252,7 +267,7 @@ def _of_limits(
     linear = float(np.linalg.eigvalsh(2 * x.T @ x / len(x))[-1])
     on = {
         f"a valley of κ = {curvatures[1] / curvatures[0]:g}":
-            (curvatures[1], np.array(START), lambda w: (0.5 * curvatures * w * w).sum()),
+            (curvatures[1], np.array(START), lambda w: bowl(w, curvatures)),
         "a linear model of 6 weights": (linear, np.zeros(6), lambda w: mse_loss(x @ w, y)),
     }  # fmt: skip
     for where, (curvature, start, loss) in on.items():

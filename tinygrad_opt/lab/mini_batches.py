@@ -198,10 +198,7 @@ def _predict(gradients: dict[str, Gradients], images: np.ndarray, window: int) -
     random, even = gradients["random"], gradients["balanced"]
     random.batch_std = theory.batch_noise(spread, batch, samples)
     random.window_std = theory.batch_noise(spread, classes, samples)
-    # One batch takes some of the classes, and of each of them an image.
-    even.batch_std = math.hypot(
-        theory.batch_noise(between, batch, classes), theory.batch_noise(within, batch)
-    )
+    even.batch_std = theory.two_stage_noise(between, within, batch, classes)
     even.window_std = theory.balanced_noise([within] * classes, [each] * classes, 1)
 
 

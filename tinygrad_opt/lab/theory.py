@@ -135,7 +135,17 @@ def effective_memory(mu: float) -> float:
     return 1 / (1 - mu)
 
 
-def old_gradient(mu: float, age: int) -> float:
+def reach(lr: float, mu: float) -> float:
+    """α / (1 - μ): how far one unit of gradient moves a weight in all."""
+    return lr / (1 - mu)
+
+
+def fair_rate(lr: float, mu: float) -> float:
+    """α (1 - μ): the rate with which momentum reaches as far as gradient descent does with α."""
+    return lr * (1 - mu)
+
+
+def old_gradient(mu: float, age: float) -> float:
     """μᵏ: what is left in a velocity of a gradient k = `age` steps old."""
     return mu**age
 
@@ -179,6 +189,13 @@ def balanced_noise(spreads: Sequence[float], sizes: Sequence[int], each: int) ->
     """
     within = [batch_noise(s, each, n) for s, n in zip(spreads, sizes, strict=True)]
     return math.hypot(*within) / len(within)
+
+
+def two_stage_noise(between: float, within: float, batch: int, classes: int) -> float:
+    """The same of a batch that takes some of the classes, and of each of them one sample:
+    √(n_b² + n_w²), the batch noises of the classes' means, without replacement, and of samples
+    around theirs (Neyman 1934). `between` is the standard deviation of the means (ddof 0)."""
+    return math.hypot(batch_noise(between, batch, classes), batch_noise(within, batch))
 
 
 def missing_classes(classes: int, each: int, drawn: int) -> float:

@@ -22,6 +22,7 @@ import numpy as np
 
 from tinygrad_opt.data import Batches, load_digits
 from tinygrad_opt.data.checks import whole
+from tinygrad_opt.lab import theory
 from tinygrad_opt.lab.race import BATCH_SIZE, untrained
 from tinygrad_opt.lab.workers import mapping
 from tinygrad_opt.ops.loss import cross_entropy
@@ -116,7 +117,7 @@ class Trial:
     @property
     def reach(self) -> float:
         """α / (1 - μ): how far a unit of gradient moves a weight in all."""
-        return self.lr / (1 - self.mu)
+        return theory.reach(self.lr, self.mu)
 
 
 @dataclass

@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.lab import theory
-from tinygrad_opt.lab.look_ahead import DAMPED, METHODS, MUS, SMALLEST, LookAhead, Path, fitted_rate
+from tinygrad_opt.lab.look_ahead import (
+    DAMPED,
+    EXPERIMENT,
+    METHODS,
+    MUS,
+    LookAhead,
+    Path,
+    bowl,
+    fitted_rate,
+)
 from tinygrad_opt.plots.style import ACCENT, GRID, INK, axes_of, colour, dressed, label_ends, sheet
 
 SHOWN = (1, 4, 8)  # the steps that are taken apart
@@ -30,7 +39,7 @@ def look_ahead_figure(finding: LookAhead, ax: Any = None) -> Any:
     """
     if ax is None:
         ax = sheet(
-            "Nesterov looks ahead",
+            EXPERIMENT.title,
             f"One valley, ½ (x² + {finding.condition:g} y²), one start, α = {finding.lr:g} and "
             f"μ = {finding.mu:g} for both. Ring: where the gradient of a step was taken.",
             look_ahead_caption(finding), (1, 1), wspace=0.14, left=0.045, height=5.2,
@@ -50,7 +59,7 @@ def look_ahead_figure(finding: LookAhead, ax: Any = None) -> Any:
 def look_ahead_caption(finding: LookAhead) -> str:
     """What there is to see, in two lines."""
     swings = {name: _crossings(finding.paths[name]) for name in NAMES}
-    left = {name: _loss(finding, finding.paths[name].weights[-1]) for name in NAMES}
+    left = {name: bowl(finding.paths[name].weights[-1], finding.curvatures) for name in NAMES}
     steps = len(finding.paths["Momentum"].taken)
     return (
         "Each step is a velocity kept (thin arrow) and a push by the gradient (red arrow). "
@@ -59,10 +68,6 @@ def look_ahead_caption(finding: LookAhead) -> str:
         f"Nesterov {swings['Nesterov']} times, and its loss ends at "
         f"{left['Nesterov'] / left['Momentum']:.2g} of the heavy ball's."
     )
-
-
-def _loss(finding: LookAhead, w: np.ndarray) -> float:
-    return float(0.5 * SMALLEST * (w[0] ** 2 + finding.condition * w[1] ** 2))
 
 
 def _crossings(path: Path, over: float = 0.01) -> int:
@@ -76,7 +81,7 @@ def _valley(ax: Any, finding: LookAhead) -> None:
     (low_x, low_y), (high_x, high_y) = points.min(axis=0), points.max(axis=0)
     x = np.linspace(low_x - 0.5, high_x + 0.5, 121)
     y = np.linspace(low_y - 0.45, high_y + 0.45, 121)
-    loss = 0.5 * SMALLEST * (x**2 + finding.condition * y[:, None] ** 2)
+    loss = bowl(np.stack(np.meshgrid(x, y), axis=-1), finding.curvatures)
     ax.contour(x, y, loss, levels=np.geomspace(0.05, 1.0, 9) * loss.max(), colors="#C8C8C8",
                linewidths=0.8, zorder=1)  # fmt: skip
     ax.plot(0, 0, marker="+", color=INK, markersize=9, zorder=2)

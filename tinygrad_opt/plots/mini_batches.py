@@ -2,6 +2,7 @@
 from that of all images; and what a mean does before an update, and what it does after one."""
 
 import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -124,13 +125,13 @@ def _errors(ax: Any, random: Gradients, even: Gradients) -> None:
         edges = np.linspace(-4, 4, 41) * std
         heights, _ = np.histogram(errors, edges, density=True)
         ax.stairs(heights, edges, fill=True, color=ink, alpha=0.85, label=name, zorder=2)
-        curve = np.exp(-((x / std) ** 2) / 2) / (std * math.sqrt(2 * math.pi))
-        ax.plot(x, curve, color=INK, linestyle=":", linewidth=1.3, label=f"{name}, predicted",
-                zorder=3)  # fmt: skip
+        bell = NormalDist(0, std).pdf
+        ax.plot(x, list(map(bell, x)), color=INK, linestyle=":", linewidth=1.3, zorder=3,
+                label=f"{name}, predicted")  # fmt: skip
         measured = math.sqrt((errors**2).mean())
         ax.annotate(
             f"{name}\nstd {measured:.3g}, predicted {std:.3g}",
-            (at * std, math.exp(-(at**2) / 2) / (std * math.sqrt(2 * math.pi))), (0.63, place),
+            (at * std, bell(at * std)), (0.63, place),
             textcoords="axes fraction", va="center", fontsize=9.5, color=INK,
             arrowprops={"arrowstyle": "-", "color": ink, "linewidth": 1.2, "shrinkA": 2,
                         "shrinkB": 0, "relpos": (0, 0.5)},

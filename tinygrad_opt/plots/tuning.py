@@ -64,7 +64,7 @@ def tried_pairs(found: Tuning, ax: Any) -> Any:
         bar.ax.invert_yaxis()  # what is good is up
         bar.ax.tick_params(colors=INK, labelsize=9)
         bar.ax.set_title("training\nloss, nats", loc="left", fontsize=9, color=INK, pad=6)
-    ax.set_yticks([1 / (1 - mu) for mu in SHOWN], [f"{mu:g}" for mu in SHOWN])
+    ax.set_yticks([theory.effective_memory(mu) for mu in SHOWN], [f"{mu:g}" for mu in SHOWN])
     ax.minorticks_off()
     ax.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
     ax.set_xlabel("α / (1 - μ)", color=INK)
