@@ -82,13 +82,13 @@ def test_the_weight_of_the_example_stays_in_its_interval_and_drifts_as_the_paper
     ("uncorrected_adam_step", lambda lr, b1, b2, t=1: lr * (1 - b1) / (1 - b2), "without bias"),
     ("running_mean", lambda before, now, beta, k: now, "mean of m"),
     ("recovery", lambda rho: 1 / rho, "absent feature grows"),
-    ("ADAGRAD_POWER", -1.0, "as a power"),
+    ("ADAGRAD_POWER", -0.52, "as a power"),
 ])  # fmt: skip
 def test_a_wrong_formula_fails(found, monkeypatch, which, wrong, caught):
     monkeypatch.setattr(theory, which, wrong)
     responses = found.responses
     claims = [
-        *module._of_learning(found.learnt, found.often),
+        *module._of_learning(found.learnt, found.often, module.frequency_power(found.often, 1)),
         *module._of_responses(responses, {n: module._predicted(n, found.gradients) for n in RULES}),
         *module._of_first_steps(found.first_steps), *module._of_the_mean(2000, 1),
     ]  # fmt: skip

@@ -246,6 +246,14 @@ def test_a_twin_that_is_too_strong_fails(monkeypatch):
     assert claims[1].holds
 
 
+@pytest.mark.parametrize("by", [0.96, 1.04])
+@pytest.mark.parametrize("name", ["drawn", "noise", "epochs"])
+def test_a_floor_that_is_4_percent_off_fails(found, name, by):
+    claims = lab._twin_claims(found.twins, {**found.floors, name: by * found.floors[name]})
+    place = ["drawn", "noise", None, "epochs"].index(name)
+    assert [claim.holds for claim in claims] == [n != place for n in range(4)]
+
+
 @pytest.mark.parametrize("bad", [{"draws": 1}, {"draws": 2.5}, {"seed": -1}])
 def test_what_is_out_of_range_is_refused_by_its_name(bad):
     with pytest.raises(ValueError, match=rf"batch_noise: {next(iter(bad))}"):

@@ -42,9 +42,9 @@ def test_what_is_left_of_a_gradient_shrinks_by_mu_a_step_whatever_comes_after_it
     assert memory.travel == pytest.approx(memory.left.sum(), rel=1e-9)
 
 
-def test_the_half_life_is_the_first_age_at_which_half_or_less_is_left():
-    ages = {0.5: 1, 0.6: 2, 0.75: 3, 0.9: 7}
-    assert {mu: remember(mu).half_life for mu in ages} == ages
+def test_the_half_life_is_the_age_at_which_half_is_left_between_two_steps_if_need_be():
+    for mu, age in ((0.25, 0.5), (0.5, 1.0), (math.sqrt(0.5), 2.0), (0.9, 6.578813479)):
+        assert remember(mu).half_life == pytest.approx(age, rel=1e-9)
 
 
 # ---- the speed ----
@@ -112,7 +112,7 @@ def test_the_rate_for_a_condition_takes_the_best_alpha_for_both_ends():
 @pytest.mark.parametrize(("name", "wrong", "caught"), [
     ("effective_memory", lambda mu: 1 / (1 - mu) - 1, "moves a weight in all"),
     ("old_gradient", lambda mu, age: mu ** (age + 1), "10 steps old"),
-    ("half_life", lambda mu: 1 / (1 - mu), "until half"),
+    ("half_life", lambda mu: 1.01 * math.log(0.5) / math.log(mu), "until half"),
     ("condition_for", lambda mu: 1 / (1 - mu) ** 2, "that rings"),
     ("condition_for", lambda mu: 1e4 / (1 - mu) ** 2, "the fastest"),
 ])  # fmt: skip

@@ -7,7 +7,7 @@ from test_plots import lines_of
 from test_plots_perturbation import check_words
 
 from tinygrad_opt.lab import batch_noise as lab
-from tinygrad_opt.plots.batch_noise import SEEN, batch_noise_caption, batch_noise_figure
+from tinygrad_opt.plots.batch_noise import batch_noise_caption, batch_noise_figure
 from tinygrad_opt.plots.style import COLOURS
 
 
@@ -59,7 +59,8 @@ def test_the_twins_are_drawn_as_they_ran_with_their_floor_dotted(found):
         ("drawn", "batches of 32"), ("noise", "Gaussian noise"),
         ("epochs", "batches in epochs"), ("exact", "no noise"),
     ):  # fmt: skip
-        np.testing.assert_array_equal(lines[words].get_ydata(), found.twins[name][: SEEN + 1])
+        shown = found.twins[name][: lab.SETTLED + 1]
+        np.testing.assert_array_equal(lines[words].get_ydata(), shown)
     assert lines["no noise"].get_color() == COLOURS["SGD"]
     floor = lines["predicted floor"]
     assert set(floor.get_ydata()) == {found.floors["drawn"]}

@@ -63,7 +63,7 @@ def test_a_pace_is_the_number_of_steps_for_a_digit():
 def test_the_caption_says_what_was_measured(found):
     caption = momentum_caption(found)
     assert "Under μ = 0.5 half of a gradient is gone after 1 step," in caption
-    assert "μ = 0.75 after 3" in caption
+    assert "μ = 0.75 after 2.41. Each" in caption
     assert f"κ is about {found.bands[0.75].condition:,.0f}" in caption
     assert len(caption.splitlines()) == 2
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 from PIL import Image
@@ -78,6 +79,19 @@ def test_the_report_quotes_the_note_and_shows_formula_table_and_picture(found):
                   "(plateau.png)", "seed 5", "2 seconds"):  # fmt: skip
         assert words in text
     assert text.count(report.claims_table(found["plateau"][0].claims)) == 2
+
+
+def test_each_picture_of_the_report_is_told_in_words_of_its_own():
+    told = []
+    for experiment in experiments().values():
+        text = report.chapter(experiment, Finding([]))
+        pictures = dict(re.findall(r"^!\[(.+)\]\((\S+)\)$", text, re.M))
+        stems = [f"{stem}.{end}" for kind, end in (("FIGURES", "png"), ("ANIMATIONS", "gif"))
+                 for stem in report.figures(experiment, kind)]  # fmt: skip
+        assert list(pictures.values()) == stems
+        told += pictures
+    assert all(words[0].isupper() and words.endswith(".") for words in told)
+    assert experiment.title not in told
 
 
 def test_a_bar_in_a_cell_does_not_end_it():

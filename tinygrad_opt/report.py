@@ -6,6 +6,7 @@ writes `report.md`, `claims.json`, a PNG a figure, and a GIF where something mov
 """
 
 import importlib
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -119,11 +120,18 @@ def markdown(found: Found, seed: int) -> str:
 
 def chapter(experiment: Experiment, finding: Finding) -> str:
     """The note, what follows from it, the claims and the pictures."""
-    pictures = [f"{stem}.png" for stem in figures(experiment)]
-    pictures += [f"{stem}.gif" for stem in figures(experiment, "ANIMATIONS")]
-    shown = "".join(f"![{experiment.title}]({name})\n\n" for name in pictures)
+    shown = "".join(
+        f"![{alternative(draw)}]({stem}.{end})\n\n"
+        for kind, end in (("FIGURES", "png"), ("ANIMATIONS", "gif"))
+        for stem, draw in figures(experiment, kind).items()
+    )
     note = experiment.note.replace("\n", "\n> ")
     return (
         f"## {experiment.title}\n\n> {note}\n\n{experiment.formula}\n\n"
         f"{claims_table(finding.claims)}\n\n{shown}"
     )
+
+
+def alternative(draw: Callable[..., Any]) -> str:
+    """What a picture shows, for who does not see it: how its function's docstring begins."""
+    return " ".join((inspect.getdoc(draw) or "").partition("\n\n")[0].split())

@@ -253,7 +253,7 @@ def _claims_on_minima() -> list[Claim]:
         shrunk = (away[-1] / away[0]) ** (1 / (len(away) - 1))
         claims.append(Claim(
             f"{at}: steps in which SGD beside it, where it is flat, halves the distance at half "
-            "that α", math.log(0.5) / math.log(pace), math.log(0.5) / math.log(shrunk), 0.01,
+            "that α", theory.half_life(pace), theory.half_life(shrunk), 0.01,
         ))  # fmt: skip
     return claims
 
@@ -326,7 +326,7 @@ def _claims_on_ends(paths: dict[str, list[Path]]) -> list[Claim]:
 
 EXPERIMENT = Experiment(
     key="contours",
-    title="Six optimizers come down a valley, a corner and a saddle",
+    title="A race down a valley, a corner and a saddle",
     note="RMSProps: We look into the methods where we calculate the alpha(Learning Rate) "
     "differently for every parameters.",
     formula="H = 2 JᵀJ where all residuals are 0; SGD is stable below α = 2 / λmax, and leaves a "

@@ -56,9 +56,12 @@ class Memory:
     travel: float
 
     @property
-    def half_life(self) -> int:
-        """The first age, in steps, at which half of it or less is left."""
-        return int(np.argmax(self.left <= 0.5 + 1e-9))  # μ = 0.5 leaves exactly half, and rounds
+    def half_life(self) -> float:
+        """The age, in steps, at which half of it is left: a part of a step by the line between the
+        logarithms of what is left before and after."""
+        after = int(np.argmax(self.left <= 0.5))
+        log = np.log(self.left[after - 1 : after + 1])
+        return float(after - 1 + (log[0] - math.log(0.5)) / (log[0] - log[1]))
 
 
 @dataclass
@@ -159,7 +162,7 @@ def momentum(
 def remember(mu: float, seed: int = 0) -> Memory:
     """Two weights get the same random gradients, but the second one unit more in the first step:
     what is between them is what that unit does."""
-    steps = math.ceil(40 / (1 - mu))  # 40 memories later, e⁻⁴⁰ of it is left
+    steps = math.ceil(40 * theory.effective_memory(mu))  # 40 memories later, e⁻⁴⁰ of it is left
     draws = np.random.default_rng([seed, 0x6D656D])
     w = Tensor(np.zeros(2), requires_grad=True)
     optimizer = Momentum([("w", w)], RATE, mu)
@@ -182,8 +185,8 @@ def _of_memory(memories: dict[float, Memory]) -> list[Claim]:
                   theory.effective_memory(mu), memory.travel, within=1e-9, unit="α"),
             Claim(f"what is left of a gradient {AGE} steps old, μ = {mu:g}",
                   theory.old_gradient(mu, AGE), float(memory.left[AGE]), within=1e-9),
-            Claim(f"steps until half of a gradient or less is left, μ = {mu:g}",
-                  math.ceil(theory.half_life(mu)), memory.half_life),
+            Claim(f"steps until half of a gradient is left, μ = {mu:g}",
+                  theory.half_life(mu), memory.half_life, within=1e-9),
         ]  # fmt: skip
     return claims
 
@@ -254,7 +257,8 @@ def _of_speed(tuned: Sequence[Tuned]) -> list[Claim]:
 def run_band(mu: float) -> Band:
     """Run αλ from 10⁻⁶ to 4 side by side, each a weight of its own, and see what becomes of it."""
     # Long enough to see the ends of the band within 0.1 %, short enough for float64 to hold √μᵗ.
-    steps = round(min(max(3000, 200 / (1 - mu)), 1000 / (1 - mu)))
+    memory = theory.effective_memory(mu)
+    steps = round(min(max(3000, 200 * memory), 1000 * memory))
     # One rate α = 1 for all: what differs is λ.
     curvature = np.exp(np.arange(math.log(1e-6), math.log(4.0), FINE))
     w = Tensor(np.ones(len(curvature)), requires_grad=True)

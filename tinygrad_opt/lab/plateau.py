@@ -23,6 +23,7 @@ CURVATURE = 1.0  # λ
 NOISE = 1.0  # s, the standard deviation of a batch's gradient
 START = 3.0
 EPOCH = 50  # steps after which the schedule hears of the loss
+WITHIN = 0.02  # a share of the prediction: four standard errors and more
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Plateau(Finding):
 
 
 def plateau(
-    lr: float = 0.1, mus: Sequence[float] = (0.75, 0.9), steps: int = 600, replicas: int = 4096,
+    lr: float = 0.1, mus: Sequence[float] = (0.75, 0.9), steps: int = 600, replicas: int = 16_384,
     seed: int = 0,
 ) -> Plateau:  # fmt: skip
     """Run to the floor: at α, α/2 and α/4, with momentum at the same α and at the same α/(1-μ), and
@@ -97,7 +98,7 @@ def plateau(
 
         name = f"Momentum μ={mu:g}"
         runs[f"mu={mu:g}"] = run(f"μ = {mu:g}, α = {lr:g}", name, lr, mu, momentum)
-    fair = lr * (1 - mus[-1])
+    fair = theory.fair_rate(lr, mus[-1])
     runs["fair"] = run(f"μ = {mus[-1]:g}, α = {fair:g}", name, fair, mus[-1], momentum)
     schedule = OnPlateau(lr, factor=0.5, patience=1, threshold=0.02)
     runs["schedule"] = run(f"SGD, α from {lr:g}, halved on plateaus", "SGD", schedule, 0.0, SGD)
@@ -127,14 +128,14 @@ def _run(
 
 def _claims(runs: dict[str, Run], mus: Sequence[float], last: int) -> list[Claim]:
     claims = [
-        Claim(f"floor of the loss, {run.name}", run.floor, run.measured(last), within=0.05)
+        Claim(f"floor of the loss, {run.name}", run.floor, run.measured(last), within=WITHIN)
         for key, run in runs.items() if key != "schedule"
     ]  # fmt: skip
     schedule = runs["schedule"]
     settled = int((schedule.rates == schedule.rates[-1]).sum())
     claims.append(Claim(
         f"floor of the loss, {schedule.name}, at last {schedule.rates[-1]:g}",
-        schedule.floor, schedule.measured(max(1, settled // 2)), within=0.05,
+        schedule.floor, schedule.measured(max(1, settled // 2)), within=WITHIN,
     ))  # fmt: skip
     half, raised = runs["half"], runs[f"mu={mus[-1]:g}"]
     for word, other in (
@@ -143,7 +144,7 @@ def _claims(runs: dict[str, Run], mus: Sequence[float], last: int) -> list[Claim
     ):
         base = runs["rate"]
         claims.append(Claim(word, other.floor / base.floor,
-                            other.measured(last) / base.measured(last), within=0.05))  # fmt: skip
+                            other.measured(last) / base.measured(last), within=WITHIN))  # fmt: skip
     return claims
 
 

@@ -314,7 +314,7 @@ def _fair(steps: int = 2000) -> Fair:
     settings = [
         (FAIR_RATE, 0.0),
         *((FAIR_RATE, mu) for mu in FAIR_MUS),
-        *((FAIR_RATE * (1 - mu), mu) for mu in FAIR_MUS),
+        *((theory.fair_rate(FAIR_RATE, mu), mu) for mu in FAIR_MUS),
     ]
     weights = [Tensor(np.ones(1), requires_grad=True) for _ in settings]
     optimizer = Momentum(
@@ -347,7 +347,7 @@ def _of_fairness(fair: Fair) -> list[Claim]:
 
 EXPERIMENT = Experiment(
     key="sweep",
-    title="α and μ together",
+    title="μ and α together",
     note="μ is conidered to be a HyperParameter and should be tuned for every application.",
     formula="stable below α = 2 (1 + μ) / L; to compare, keep α / (1 - μ)",
     run=sweep,

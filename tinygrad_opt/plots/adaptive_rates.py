@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.lab import theory
-from tinygrad_opt.lab.adaptive_rates import BETA1, BETA2, RULES, AdaptiveRates
+from tinygrad_opt.lab.adaptive_rates import BETA1, BETA2, EXPERIMENT, RULES, AdaptiveRates
 from tinygrad_opt.plots.style import (
     ACCENT,
     GRID,
@@ -39,7 +39,7 @@ def rates_figure(finding: AdaptiveRates, ax: Any = None) -> Any:
     """
     if ax is None:
         ax = sheet(
-            "A learning rate for every weight",
+            EXPERIMENT.title,
             "A linear model that sees one sample a step. Each row is a weight; the feature of the "
             "lowest is there once in 200 samples.",
             rates_caption(finding), (1, 1, 1, 0.05), wspace=0.16, left=0.09, right=0.93,

@@ -1,11 +1,19 @@
 """The noise of batches, drawn: how their gradients scatter around the full one, how the scatter
 shrinks with the batch, and a Gaussian as strong that does to the loss what batches do."""
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.lab.batch_noise import SHOWN, TWIN_BATCH, TWIN_IMAGES, BatchNoise
+from tinygrad_opt.lab.batch_noise import (
+    EXPERIMENT,
+    SETTLED,
+    SHOWN,
+    TWIN_BATCH,
+    TWIN_IMAGES,
+    BatchNoise,
+)
 from tinygrad_opt.plots.style import (
     ACCENT,
     GRID,
@@ -21,7 +29,6 @@ from tinygrad_opt.plots.style import (
 SAMPLED = {"replaced": "with replacement", "shuffled": "each once", "balanced": "classes balanced"}
 INKS = {"replaced": OTHER, "shuffled": INK, "balanced": ACCENT}
 RUNS = {"drawn": INK, "noise": ACCENT, "epochs": OTHER}
-SEEN = 200  # steps of the twins that are drawn: all are on their floor by then
 
 
 def batch_noise_figure(finding: BatchNoise, ax: Any = None) -> Any:
@@ -37,7 +44,7 @@ def batch_noise_figure(finding: BatchNoise, ax: Any = None) -> Any:
     """
     if ax is None:
         ax = sheet(
-            "A mini-batch is a gradient with noise on it",
+            EXPERIMENT.title,
             "Gradients of a small network on handwritten digits at fixed weights, and the mean of "
             "these digits found by SGD. Dots and bars: measured; lines: predicted.",
             batch_noise_caption(finding), (1, 1.2, 1.1), width=13, wspace=0.3, left=0.03,
@@ -53,9 +60,8 @@ def batch_noise_figure(finding: BatchNoise, ax: Any = None) -> Any:
 def batch_noise_caption(finding: BatchNoise) -> str:
     """What there is to see, in two lines."""
     shuffled, balanced = (finding.spreads[name].measured for name in ("shuffled", "balanced"))
-    half = len(finding.twins["noise"]) // 2
-    drawn, noise = (finding.twins[name][half:].mean() for name in ("drawn", "noise"))
-    ends = finding.twins["epochs"][half :: TWIN_IMAGES // TWIN_BATCH].mean()
+    drawn, noise = (finding.twins[name][SETTLED:].mean() for name in ("drawn", "noise"))
+    ends = finding.twins["epochs"][SETTLED :: TWIN_IMAGES // TWIN_BATCH].mean()
     return (
         f"A batch's gradient is the full one plus noise, which falls as 1 / √B. Where batches hold "
         f"all classes equally, it is {balanced[0] / shuffled[0]:.2f} times as strong (B = 10).\n"
@@ -69,7 +75,7 @@ def _scatter(ax: Any, finding: BatchNoise) -> None:
     along, full, deviation = finding.along, finding.full, finding.deviation
     ax.hist(along, bins=22, density=True, color=OTHER, alpha=0.45, label="batches", zorder=2)
     x = np.linspace(full - 4 * deviation, full + 4 * deviation, 200)
-    bell = np.exp(-(((x - full) / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
+    bell = np.array([NormalDist(full, deviation).pdf(place) for place in x])
     ax.plot(x, bell, color=ACCENT, linewidth=1.8, label="predicted", zorder=3)
     ax.axvline(full, color=INK, linewidth=1.6, label="full gradient", zorder=4)
     ax.annotate("full\ngradient", (full, 1.12 * bell.max()), (5, 0), textcoords="offset points",
@@ -110,14 +116,14 @@ def _twins(ax: Any, finding: BatchNoise) -> None:
         ("noise", "Gaussian noise"), ("exact", "no noise"),
     ):  # fmt: skip
         ink = colour("SGD") if name == "exact" else RUNS[name]
-        losses = finding.twins[name][: SEEN + 1]
+        losses = finding.twins[name][: SETTLED + 1]
         ax.plot(losses, color=ink, linewidth=1.3, label=words)
         if name != "exact":
-            ends.append((SEEN, losses[-1], words))
+            ends.append((SETTLED, losses[-1], words))
             inks.append(ink)
     floor = finding.floors["drawn"]
     ax.axhline(floor, color=INK, linestyle=":", linewidth=1.1, label="predicted floor", zorder=4)
-    ax.set_xlim(0, SEEN)
+    ax.set_xlim(0, SETTLED)
     ax.set_ylim(floor / 8, 2 * finding.twins["drawn"][0])
     below = int(np.argmax(finding.twins["exact"] < floor / 5))
     ax.annotate("no noise", (below, finding.twins["exact"][below]), (7, 0), fontsize=9.5,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.files import replacing
-from tinygrad_opt.lab.contours import LANDSCAPES, Contours, Landscape
+from tinygrad_opt.lab.contours import EXPERIMENT, LANDSCAPES, Contours, Landscape
 from tinygrad_opt.lab.contours import Path as Way
 from tinygrad_opt.plots.style import ACCENT, INK, axes_of, colour, sheet
 
@@ -129,7 +129,7 @@ def _palette(picture: Any, exact: Sequence[str]) -> Any:
 def _page(finding: Contours, caption: str) -> tuple[Any, ...]:
     lowest = f"{finding.rates[0]:g} to {finding.rates[-1]:g}"
     return tuple(sheet(
-        "A race down a valley, a corner and a saddle",
+        EXPERIMENT.title,
         f"{finding.steps} steps from the ring to the star; each optimizer at its own best rate α, "
         f"of {len(finding.rates)} from {lowest}, by {finding.starts} starts near this one.",
         caption, (1, 1, 1), width=11.5, height=6.9, wspace=0.17, left=0.038, right=0.985,

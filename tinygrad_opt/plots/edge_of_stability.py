@@ -3,7 +3,7 @@ the same."""
 
 from typing import Any
 
-from tinygrad_opt.lab.edge_of_stability import EdgeOfStability, Run
+from tinygrad_opt.lab.edge_of_stability import EXPERIMENT, EdgeOfStability, Run
 from tinygrad_opt.plots.style import ACCENT, GRID, INK, axes_of, colour, dressed, label_ends, sheet
 
 SHADES = (1.0, 0.5)  # one optimizer at two rates
@@ -21,7 +21,7 @@ def edge_of_stability_figure(finding: EdgeOfStability, ax: Any = None) -> Any:
     """
     if ax is None:
         ax = sheet(
-            "The edge of stability",
+            EXPERIMENT.title,
             "A small tanh network tells even digits from odd ones, trained on all its images at "
             "once; each optimizer has a limit of its own.",
             edge_of_stability_caption(finding), (1.2, 1), wspace=0.2, right=0.81,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.lab.descent import FATES
-from tinygrad_opt.lab.learning_rate import FACTORS, Edge, LearningRate, Path
+from tinygrad_opt.lab.learning_rate import EXPERIMENT, FACTORS, Edge, LearningRate, Path
 from tinygrad_opt.lab.theory import stability_limit
 from tinygrad_opt.plots.style import ACCENT, GRID, INK, PAPER, axes_of, colour, dressed, sheet
 
@@ -35,7 +35,7 @@ def learning_rate_figure(finding: LearningRate, ax: Any = None) -> Any:
     """
     if ax is None:
         ax = sheet(
-            "The learning rate: falling, dangling, diverging",
+            EXPERIMENT.title,
             "Left: gradient descent in a bowl of curvature 2. Middle and right: four methods, in "
             "the same colours, each at and around its own limit.",
             learning_rate_caption(finding), (1, 1, 1.15), width=13, wspace=0.34, left=0.04,

@@ -3,7 +3,7 @@ all need, a piece for each vector that it remembers."""
 
 from typing import Any
 
-from tinygrad_opt.lab.memory import FLOAT, MB, Held, MemoryFinding
+from tinygrad_opt.lab.memory import EXPERIMENT, FLOAT, MB, Held, MemoryFinding
 from tinygrad_opt.plots.style import GRID, INK, axes_of, colour, dressed, sheet
 
 BASE = "#D9D9D9"  # weights and gradients: no optimizer's
@@ -23,7 +23,7 @@ def memory_figure(finding: MemoryFinding, ax: Any = None) -> Any:
     """
     if ax is None:
         ax = sheet(
-            "What an optimizer remembers",
+            EXPERIMENT.title,
             f"Bytes held for {finding.weights:,} weights (float32) after a few steps, as traced. "
             "Grey: weights and gradients; dashed: for a while only.",
             memory_caption(finding), height=2.9 + 0.25 * len(finding.held), left=0.19,

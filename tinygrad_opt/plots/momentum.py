@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.lab import theory
-from tinygrad_opt.lab.momentum import METHODS, MomentumFinding
+from tinygrad_opt.lab.momentum import EXPERIMENT, METHODS, MomentumFinding
 from tinygrad_opt.plots.style import GRID, INK, PAPER, axes_of, colour, dressed, label_ends, sheet
 
 VALLEYS = np.geomspace(2, 1e6, 120)  # κ, at which lines are drawn
@@ -26,7 +26,7 @@ def momentum_figure(finding: MomentumFinding, ax: Any = None) -> Any:
     """
     if ax is None:
         ax = sheet(
-            "What momentum remembers, and which valleys it is made for",
+            EXPERIMENT.title,
             "Left: one unit of gradient, followed through a run. Right: bowls whose curvatures go "
             "from 1 to κ. Lines: predicted; dots and bands: measured.",
             momentum_caption(finding), (1, 1.15), wspace=0.16, right=0.84,
@@ -112,16 +112,17 @@ def momentum_caption(finding: MomentumFinding) -> str:
                  for name in ("SGD", "Momentum"))  # fmt: skip
     return (
         f"Under μ = {low.mu:g} half of a gradient is gone after {steps(low.half_life)}, under "
-        f"μ = {high.mu:g} after {high.half_life}. Each μ touches the best line at one κ: "
+        f"μ = {high.mu:g} after {high.half_life:.3g}. Each μ touches the best line at one κ: "
         f"μ = {mu:g} where κ is about {condition:,.0f}.\nTo the left of it a smaller μ is faster, "
         f"to the right a larger one. At κ = {ball.condition:,g} the heavy ball at its best takes "
         f"{pace(ball.measured):.0f} steps a digit, SGD {pace(sgd.measured):,.0f}."
     )
 
 
-def steps(count: int) -> str:
+def steps(count: float) -> str:
     """The number with its noun."""
-    return f"{count} step{'s' * (count != 1)}"
+    told = f"{count:.3g}"
+    return f"{told} step{'s' * (told != '1')}"
 
 
 FIGURES = {"momentum": momentum_figure}

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt.lab.perturbation import Perturbation, reached, saddle
+from tinygrad_opt.lab.perturbation import EXPERIMENT, Perturbation, reached, saddle
 from tinygrad_opt.plots.style import ACCENT, GRID, INK, PAPER, axes_of, colour, dressed, sheet
 
 SEEN = 2.3  # how far from the middle of the saddle the map goes
@@ -25,7 +25,7 @@ def perturbation_figure(finding: Perturbation, ax: Any = None) -> Any:
     """
     if ax is None:
         ax = sheet(
-            "Noise leaves where no gradient points the way",
+            EXPERIMENT.title,
             "Gaussian noise on every gradient of SGD: from the ridge of a saddle, out of a dead "
             "neuron, and in a bowl. Dots and stairs: measured; curves: predicted.",
             perturbation_caption(finding), (1, 1.25, 1), width=13, wspace=0.3,

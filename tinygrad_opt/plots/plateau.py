@@ -4,7 +4,7 @@ dots, where it was predicted to."""
 from collections.abc import Mapping
 from typing import Any
 
-from tinygrad_opt.lab.plateau import Plateau, Run
+from tinygrad_opt.lab.plateau import EXPERIMENT, Plateau, Run
 from tinygrad_opt.plots.style import ACCENT, GRID, INK, axes_of, colour, dressed, label_ends, sheet
 
 SHADES = (1.0, 0.6, 0.35)  # one optimizer at several rates
@@ -22,7 +22,7 @@ def plateau_figure(finding: Plateau, ax: Any = None) -> Any:
     """
     if ax is None:
         ax = sheet(
-            "A constant learning rate ends on a plateau",
+            EXPERIMENT.title,
             "A weight on a noisy bowl ½w², the mean over many that run side by side; dotted: where "
             "the loss is predicted to stop.",
             plateau_caption(finding), (1, 1), wspace=0.62, right=0.86,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt.lab import theory
-from tinygrad_opt.lab.sweep import Map, Sweep
+from tinygrad_opt.lab.sweep import EXPERIMENT, Map, Sweep
 from tinygrad_opt.plots.momentum import pace
 from tinygrad_opt.plots.style import ACCENT, INK, axes_of, dressed, sheet
 
@@ -31,7 +31,7 @@ def sweep_figure(finding: Sweep, ax: Any = None) -> Any:
     if ax is None:
         bowl = maps[0].problem == "bowl"
         ax = sheet(
-            "α and μ together" + ("" if bowl else ", on handwritten digits"),
+            EXPERIMENT.title + ("" if bowl else ", on handwritten digits"),
             f"A bowl with κ = {maps[0].condition:,g}: how fast each pair of α and μ is. Every cell "
             "is a run; the line is where it was predicted to diverge." if bowl else
             "Every cell is a run of the race's network; the line is the limit of a bowl as sharp "
@@ -65,14 +65,15 @@ def draw_map(made: Map, ax: Any, ends: tuple[float, float], fair: bool = False) 
     Gives the mesh, for a colour bar."""
     from matplotlib.colors import ListedColormap, LogNorm
 
-    rates, memory = _edges(made.rates), _edges(1 / (1 - made.mus))
+    memories = np.array([theory.effective_memory(mu) for mu in made.mus])
+    rates, memory = _edges(made.rates), _edges(memories)
     x = np.broadcast_to(rates, (len(memory), len(rates)))
     y = np.broadcast_to(memory[:, None], x.shape)
     middles = np.sqrt(memory[1:] * memory[:-1])
     limits, (row, column) = made.limits, made.best
     best = made.rates[column]
-    if fair:  # the row of a μ moves to the right by 1 / (1 - μ)
-        x, limits, best = x * y, limits / (1 - made.mus), best / (1 - made.mus[row])
+    if fair:  # each row moves to the right by its memory
+        x, limits, best = x * y, limits * memories, best * memories[row]
     ax.pcolormesh(x, y, np.ma.masked_array(made.diverged, ~made.diverged),
                   cmap=ListedColormap([LAND]))  # fmt: skip
     cells = np.ma.masked_array(shown(made), made.diverged)
@@ -84,7 +85,7 @@ def draw_map(made: Map, ax: Any, ends: tuple[float, float], fair: bool = False) 
     ax.plot(best, middles[row], "*", markersize=15, markerfacecolor="white",
             markeredgecolor=INK, zorder=5, label="the best cell")  # fmt: skip
     ticks = [mu for mu in SHOWN if made.mus[0] <= mu <= made.mus[-1] + 1e-9]
-    ax.set_yticks([1 / (1 - mu) for mu in ticks], [f"{mu:g}" for mu in ticks])
+    ax.set_yticks([theory.effective_memory(mu) for mu in ticks], [f"{mu:g}" for mu in ticks])
     ax.minorticks_off()
     ax.set_ylim(memory[0], memory[-1])
     ax.set_xlim(x.min(), x.max())
