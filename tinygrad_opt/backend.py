@@ -231,7 +231,7 @@ def where(condition: Array, a: Any, b: Any) -> Array:
 
 
 def gated(g: Array, y: Array) -> Array:
-    """g where y > 0, else y: on a GPU in one kernel (of half precision in two, as `where` has it)."""
+    """g where y > 0, else y: on a GPU in one kernel, but for half precision."""
     if type(y) is np.ndarray or y.dtype.itemsize < 4:
         return where(y > 0, g, y)
     return _gate(array_module(y))(g, y)
