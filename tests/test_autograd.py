@@ -674,3 +674,20 @@ def test_the_modes_belong_to_the_thread():
         thread.join(10)
     assert seen == [False] * 4
     assert (x * 2).requires_grad
+
+
+def test_a_vjp_that_writes_into_the_cotangent_is_told_and_harms_no_other_walk():
+    @tg.primitive
+    def careless(x):
+        return x * 2
+
+    def vjp(g, y, x):
+        g *= 2
+        return g
+
+    careless.defvjp(vjp)
+    x = leaf([3.0])
+    with pytest.raises(ValueError, match=r"VJP of careless.*read-only"):
+        careless(x.sum()).backward()
+    x.sum().backward()
+    assert x.grad.tolist() == [1.0]

@@ -292,21 +292,21 @@ def checked_target(prediction: Any, target: Any, op: str) -> Any:
 
 def check_probabilities(target: Any) -> None:
     """ValueError for a target outside [0, 1]. One on a GPU would be waited for, and is trusted."""
-    values = _on_host(target)
+    values = _on_host(target, "bce_with_logits")
     if values is not None and not ((values >= 0) & (values <= 1)).all():
         raise ValueError("bce_with_logits: targets are probabilities in [0, 1]")
 
 
 def check_signs(target: Any) -> None:
     """ValueError for a target that is neither -1 nor 1. One on a GPU is trusted."""
-    values = _on_host(target)
+    values = _on_host(target, "hinge_loss")
     if values is not None and not (np.abs(values) == 1).all():
         raise ValueError("hinge_loss: targets are -1 or 1; from 0 and 1, make them with 2 * t - 1")
 
 
-def _on_host(target: Any) -> np.ndarray | None:
-    values = raw_array(operand(target, "")) if not isinstance(target, (list, tuple)) else (
-        backend.from_python(target))  # fmt: skip
+def _on_host(target: Any, op: str) -> np.ndarray | None:
+    is_list = isinstance(target, (list, tuple))
+    values = backend.from_python(target) if is_list else raw_array(operand(target, op))
     return values if isinstance(values, np.ndarray) else None
 
 

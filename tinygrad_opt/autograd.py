@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_opt import anomaly, backend, refusals, suspicions
+from tinygrad_opt import anomaly, backend, refusals
 from tinygrad_opt.backend import Array, array_module
 from tinygrad_opt.tensor import Tensor, make_node, next_index
 
@@ -356,15 +356,8 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
     written: set[Tensor] = set()
     try:
         cotangents = walk(self, nodes, g, written=written)
-        # What can fail comes first: then either all gradients change or none.
-        fresh, spent = {}, False
-        for t in leaves:
-            if t._grad is None:
-                fresh[t] = array_module(t._data).array(cotangents[t])
-            elif not (t.cleared or t in written):
-                spent = spent or t.is_spent
-        if spent:
-            suspicions.forgotten_zero_grad()
+        # What can run out of memory comes first: then either all gradients change or none.
+        fresh = {t: array_module(t._data).array(cotangents[t]) for t in leaves if t._grad is None}
     except BaseException:
         for t in written:
             t.cleared = True  # 0 again, as before, for whoever looks
@@ -375,6 +368,7 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
         if t in fresh:
             t._grad = fresh[t]
         elif not (t.cleared or t in written):
+            t.note_if_spent()
             t._grad += g
         elif g is not t._grad:
             t._grad[...] = g
@@ -456,7 +450,8 @@ def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[lis
     if cotangent is None:
         if y.size != 1:
             raise refusals.no_cotangent(y.shape)
-        g = _one(array_module(y._data), y.dtype).reshape(y.shape)
+        xp = array_module(y._data)
+        g = _one(y.dtype).reshape(y.shape) if xp is np else xp.ones(y.shape, y.dtype)
     else:
         g = _cotangent_of(y, cotangent)
     if create_graph:
@@ -465,9 +460,11 @@ def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[lis
 
 
 @functools.cache
-def _one(xp: Any, dtype: np.dtype) -> Array:
-    """Nobody writes into a cotangent: one 1 serves all walks."""
-    return xp.ones((), dtype)
+def _one(dtype: np.dtype) -> np.ndarray:
+    """Nobody may write into a cotangent: one 1 serves all walks."""
+    one = np.ones((), dtype)
+    one.flags.writeable = False
+    return one
 
 
 def _cotangent_of(y: Tensor, cotangent: Any) -> Array:

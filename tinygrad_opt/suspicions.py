@@ -15,7 +15,7 @@ class Suspicion(UserWarning):
 
 
 class ForgottenZeroGrad(Suspicion):
-    """TGO-W01: gradients are added to those that a step was taken from."""
+    """TGO-W01: a step is taken from gradients added to those that the last one was taken from."""
 
 
 class SoftmaxTwice(Suspicion):
@@ -29,9 +29,8 @@ class SortedData(Suspicion):
 def forgotten_zero_grad() -> None:
     _warn(
         ForgottenZeroGrad,
-        "TGO-W01: backward() adds to gradients that step() has used already: call "
-        "optimizer.zero_grad() before it. Without it you train with momentum μ = 1: nothing ever "
-        "slows down",
+        "TGO-W01: these gradients were added to those of the last step: call optimizer.zero_grad() "
+        "before backward(). Without it you train with momentum μ = 1: nothing ever slows down",
     )
 
 
@@ -50,7 +49,7 @@ def sorted_data(batches: int, classes: int) -> None:
         SortedData,
         f"TGO-W03: the first {batches} batches hold a single class each, of {classes} in all: the "
         "samples are sorted. Take shuffle=True, or the network unlearns one class on the next",
-        depth=4,  # the line that makes the batches
+        depth=4,  # the line that calls fit
     )
 
 

@@ -108,6 +108,8 @@ class Tensor:
                 return
             value = array_module(self._data).zeros_like(self._data)
         value = self._like(value, "grad")
+        if self.in_use:
+            self.owned().mixed.discard(self)
         if self.in_use and self._grad is not None:
             self._grad[...] = value
         else:
@@ -133,11 +135,14 @@ class Tensor:
         """Whether an optimizer that is still there holds this tensor in its flat vector."""
         return self.owned is not None and self.owned() is not None
 
-    @property
-    def is_spent(self) -> bool:
-        """Whether an optimizer has taken a step from `.grad` as it is."""
+    def note_if_spent(self) -> None:
+        """Tell the optimizer that something is added to a gradient that it took a step from, where
+        that is not 0. (On a GPU nobody waits to see.)"""
         owner = self.owned() if self.owned is not None else None
-        return owner is not None and owner.stepped > self.graded
+        if owner is None or owner.stepped <= self.graded:
+            return
+        if type(self._grad) is not np.ndarray or self._grad.any():
+            owner.mixed.add(self)
 
     def _brought(self, value: Any, what: str) -> Array:
         """`value` as an array: a list or number becomes one of this tensor's dtype, where it

@@ -18,7 +18,8 @@ import numpy as np
 from tinygrad_opt import backend
 from tinygrad_opt.autograd import detect_anomaly, no_grad
 from tinygrad_opt.backend import Array, array_module
-from tinygrad_opt.data.checks import samples, whole
+from tinygrad_opt.data.batches import Batches
+from tinygrad_opt.data.checks import look_for_sorted_classes, samples, whole
 from tinygrad_opt.nn import Module
 from tinygrad_opt.tensor import Tensor
 
@@ -240,6 +241,8 @@ def fit(
             f"{epochs} epochs: pass a Batches, or a list of (x, y) pairs"
         )
     _check_owner(model, optimizer)
+    if isinstance(batches, Batches) and not batches.shuffle:
+        look_for_sorted_classes(batches.y, batches.batch_size)
     held_out = None if validation is None else _held_out(validation)
     history = History() if history is None else history
     history.smooth = smooth

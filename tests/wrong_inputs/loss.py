@@ -61,6 +61,8 @@ table(
      (T, V), r"^huber_loss: .*above 0, not 'a'"),
     ("hinge with 0 and 1", lambda w: tg.hinge_loss(w.p, [0, 1, 0, 1]), V,
      r"^hinge_loss: targets are -1 or 1; from 0 and 1, make them with 2 \* t - 1"),
+    ("bce of None", lambda w: tg.bce_with_logits(w.p, None), T, r"^bce_with_logits: wants a Tens"),
+    ("hinge of text", lambda w: tg.hinge_loss(w.p, "a"), T, r"^hinge_loss: wants a Tensor"),
     ("bce above 1", lambda w: tg.bce_with_logits(w.p, [0, 1, 2, 1]),
      V, r"^bce_with_logits: targets"),
     ("bce below 0", lambda w: tg.bce_with_logits(w.p, [-1, 1, 0, 1]), V, r"\[0, 1\]"),

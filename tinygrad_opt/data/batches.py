@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_opt import backend
 from tinygrad_opt.backend import Array
-from tinygrad_opt.data.checks import Range, integer_range, look_for_sorted_classes, samples, whole
+from tinygrad_opt.data.checks import Range, integer_range, samples, whole
 
 
 class Batches:
@@ -69,8 +69,6 @@ class Batches:
             )
         self.seed = whole(f"{name}: seed", seed)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
-        if not shuffle:
-            look_for_sorted_classes(self.y, self.batch_size)
         self.epoch = 0
         self._copies: dict[str, tuple[Array, Array, Range, Range]] = {}
 

@@ -29,10 +29,12 @@ class FlatVector:
         group: the index of the group that they are of.
         stepped: when a step was taken from g, on the clock of tensors; 0 when the next gradient is
             under way.
+        mixed: the tensors whose gradient was added to one that a step was taken from.
     """
 
     def __init__(self, tensors: Sequence[Tensor], names: Sequence[str], group: int = 0):
         self.group, self.stepped = group, 0
+        self.mixed: set[Tensor] = set()
         first = tensors[0]._data
         self.tensors, self.names = list(tensors), list(names)
         self.dtype, self.backend = first.dtype, name_of(first)
@@ -137,6 +139,7 @@ class FlatVector:
         """Make every gradient 0: as they read, for the zeros are written when somebody looks."""
         self.gather()
         self.stepped = 0
+        self.mixed.clear()
         for t in self.tensors:
             t.cleared = True
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinygrad_opt import suspicions
 from tinygrad_opt.backend import Array
 from tinygrad_opt.optim import compiled, latex, state
 from tinygrad_opt.optim.atomic import uninterrupted
@@ -255,6 +256,8 @@ class Optimizer:
                     loss = closure()
             finally:
                 self._standing = 0
+        if any(flat.mixed for flat in self._flat):
+            suspicions.forgotten_zero_grad()
         gradients = self._gradients()
         if self._explained:
             self._explained.keep(self, gradients, scalars)
