@@ -81,6 +81,11 @@ if __name__ == "__main__":
 """
 
 
+def _heed_interrupts():
+    """Tests that a shell runs in its background ignore Ctrl-C, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def started(script, tmp_path):
     """The process of a script once two of its workers have said that they are at work; none of it
@@ -88,7 +93,7 @@ def started(script, tmp_path):
     (tmp_path / "script.py").write_text(script, "utf-8")
     with subprocess.Popen(
         [sys.executable, "script.py", "."], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True, cwd=tmp_path,
+        text=True, start_new_session=True, cwd=tmp_path, preexec_fn=_heed_interrupts,
     ) as process:  # fmt: skip
         try:
             assert [process.stdout.readline() for _ in range(2)] == ["at work\n"] * 2
