@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_opt as tg
-from tinygrad_opt import autograd, nn
+from tinygrad_opt import nn
 from tinygrad_opt.backend import asarray, host
 from tinygrad_opt.optim import SGD, Adagrad, Adam, Momentum
 
@@ -24,12 +24,6 @@ class Tied(nn.Module):
 
     def __call__(self, x):
         return (x @ self.weight) @ self.again.T
-
-
-@pytest.fixture(autouse=True, params=[0, autograd.WORTH_WRITING], ids=["written", "as it is"])
-def small_products_are_written_too(request, monkeypatch):
-    """The walk offers only large gradients to be written into; half of these runs, all of them."""
-    monkeypatch.setattr(autograd, "WORTH_WRITING", request.param)
 
 
 @everywhere

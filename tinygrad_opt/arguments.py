@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import backend
-from tinygrad_opt.backend import Array
+from tinygrad_opt.backend import Array, array_module
 from tinygrad_opt.tensor import Tensor, beside, home, raw_array
 
 # ---- tensors or arrays ---------------------------------------------------------------------------
@@ -243,35 +243,41 @@ def indices_along(indices: Any, x: Any, axis: int) -> Array:
 
 
 def checked_labels(labels: Any, logits: Any) -> Array:
-    """Labels (N,) for logits (N, C), integers in [0, C), beside the logits."""
-    if logits.ndim != 2:
-        raise ValueError(f"cross_entropy: logits are (N, C) scores, not of shape {logits.shape}")
-    n, classes = logits.shape
+    """Labels (N,) for logits (N, C), integers in [0, C), as bools (N, C) beside the logits: True
+    at the label, and only there."""
     labels = raw_array(labels)
     if not backend.is_array(labels):
         labels = np.asarray(labels)
-    if labels.shape != (n,):
-        if labels.shape == (n, classes):
-            raise TypeError("cross_entropy: labels are integers (N,), these look one-hot: use "
-                            "labels.argmax(axis=1)")  # fmt: skip
-        raise ValueError(f"cross_entropy: {n} rows of logits, but labels of shape {labels.shape}")
-    if not n:
-        raise ValueError("cross_entropy: the batch is empty, and the mean of nothing is undefined")
-    if labels.dtype.kind not in "iu":
-        raise TypeError(
-            f"cross_entropy: labels are integers, not {labels.dtype}: use labels.astype('int64')"
-        )
-    if not labels.dtype.isnative:  # as IDX files have them
-        labels = labels.astype(labels.dtype.newbyteorder("="))
-    # Read as unsigned, a negative label is a huge one: one pass finds both kinds.
-    known = backend.is_within(labels, 0, classes)
-    if not known and labels.view(f"u{labels.dtype.itemsize}").max() >= classes:
+    kind, shape = labels.dtype.kind, labels.shape
+    if logits.ndim != 2 or shape != logits.shape[:1] or kind not in "iu" or shape == (0,):
+        raise _misfit_labels(labels, logits)
+    classes, xp = logits.shape[1], array_module(labels)
+    one_hot = labels[:, None] == xp.arange(classes)
+    known = backend.is_within(labels, 0, classes)  # then a GPU is not waited for
+    if not known and xp.count_nonzero(one_hot) != len(labels):
         row = int(((labels < 0) | (labels >= classes)).argmax())
         raise IndexError(
             f"cross_entropy: label {int(labels[row])} in row {row} is outside [0, {classes}), the "
             f"{classes} classes of the logits"
         )
-    return beside(logits, labels)
+    return beside(logits, one_hot)
+
+
+def _misfit_labels(labels: Array, logits: Any) -> Exception:
+    if logits.ndim != 2:
+        return ValueError(f"cross_entropy: logits are (N, C) scores, not of shape {logits.shape}")
+    if labels.shape == logits.shape:
+        return TypeError("cross_entropy: labels are integers (N,), these look one-hot: use "
+                         "labels.argmax(axis=1)")  # fmt: skip
+    if labels.shape != logits.shape[:1]:
+        return ValueError(
+            f"cross_entropy: {len(logits)} rows of logits, but labels of shape {labels.shape}"
+        )
+    if not labels.size:
+        return ValueError("cross_entropy: the batch is empty, and the mean of nothing is undefined")
+    return TypeError(
+        f"cross_entropy: labels are integers, not {labels.dtype}: use labels.astype('int64')"
+    )
 
 
 def checked_target(prediction: Any, target: Any, op: str) -> Any:

@@ -10,12 +10,12 @@ and can be differentiated again.
 
 import contextlib
 import functools
+import heapq
 import inspect
-import itertools
 import operator
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,7 @@ def primitive(forward: Callable) -> Any:
                 break
         else:
             return forward(*args, **kwargs)
-        needs_grad = constants = False
+        needs_grad = False
         values = []
         try:
             for a in args:
@@ -113,8 +113,7 @@ def primitive(forward: Callable) -> Any:
                         needs_grad = True
                     a = a._data
                 elif kind not in _PLAIN:
-                    given, a = a, _constant(a, args)
-                    constants = constants or a is not given
+                    a = _constant(a, args)
                 values.append(a)
             y = forward(*values, **kwargs)
         except Exception as error:
@@ -124,9 +123,7 @@ def primitive(forward: Callable) -> Any:
         if needs_grad and op.vjps is not None and y.dtype.kind == "f" and _mode.recording:
             if len(args) > len(op.vjps):
                 _check_rest(op, args)
-            if constants:
-                args = tuple(a if type(a) is Tensor else v for a, v in zip(args, values))
-            t = make_node(y, True, op, args, kwargs)
+            t = make_node(y, True, op, args, values, kwargs)
         else:
             t = make_node(y)
         if _mode.anomaly:
@@ -148,9 +145,6 @@ def nondifferentiable(forward: Callable) -> Any:
     return op
 
 
-WORTH_WRITING = 4096  # elements: for fewer, NumPy makes a temporary sooner than it takes an `out`
-
-
 def writes(vjp: Callable) -> Callable:
     """Mark a VJP that takes a keyword `out`, an array of the shape and dtype of its argument: there
     it may write the cotangent, and give it back. `backward()` offers the gradient of a weight that
@@ -165,8 +159,8 @@ class _EachArgument:
     def __init__(self, vjp: Callable):
         self.vjp = vjp
 
-    def __iter__(self) -> Iterator[Callable]:
-        return (functools.partial(self.vjp, n) for n in itertools.count())
+    def __getitem__(self, n: int) -> Callable:
+        return functools.partial(self.vjp, n)
 
     def __len__(self) -> int:
         return sys.maxsize
@@ -243,49 +237,14 @@ def _broadcast_axes(wide: tuple, narrow: tuple) -> tuple:
     return (*range(lead), *stretched)
 
 
-_index = operator.attrgetter("index")
-
-
-def graph_of(root: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """The results below `root` (itself among them) that need a gradient, newest first, and the
-    leaves; checked to be walkable.
-
-    Raises RuntimeError where the graph was released by an earlier `backward()`, or where the data
-    of an input or result was edited after the op that used it.
-    """
-    seen, nodes, leaves, stack = {root}, [], [], [root]
-    while stack:
-        t = stack.pop()
-        if t.op is None:
-            leaves.append(t)
-            continue
-        nodes.append(t)
-        if t.inputs is None:
-            raise refusals.released(t)
-        index = t.index
-        if t.written > index:
-            raise refusals.edited(t, "the result")
-        if t.origin is not None:
-            anomaly.check_saved(t)
-        for x in t.inputs:
-            if type(x) is Tensor:
-                if x.written > index:
-                    raise refusals.edited(t, "an input")
-                if x._requires_grad and x not in seen:
-                    seen.add(x)
-                    stack.append(x)
-    nodes.sort(key=_index, reverse=True)
-    return nodes, leaves
-
-
 def walk(
-    root: Tensor, nodes: list[Tensor], cotangent: Any, keep: Any = (), create_graph: bool = False,
+    root: Tensor, cotangent: Any, keep: Any = (), create_graph: bool = False,
     written: set[Tensor] | None = None,
-) -> dict:  # fmt: skip
-    """Carry the `cotangent` of `root` down the graph, whose results are `nodes`, newest first; the
-    cotangents of leaves and of `keep` come back. Given a set `written`, that of a leaf whose
-    gradient is cleared may stand in that very gradient: such leaves are put into the set, and are
-    not cleared any more.
+) -> tuple[dict[Tensor, Any], list[Tensor]]:  # fmt: skip
+    """Carry the `cotangent` of `root` down the graph, newest tensor first. The cotangents of the
+    leaves and of `keep` come back, and the results that were passed. Given a set `written`, that of
+    a leaf whose gradient is cleared may stand in that very gradient: such leaves are put into the
+    set, and are not cleared any more.
 
     Newest first, because a tensor's cotangent is complete only when all its consumers were visited:
 
@@ -297,22 +256,38 @@ def walk(
 
     Cotangents live in a dict that the walk pops, not on the tensors: it can be repeated, and
     nothing is left on inner nodes. Sums are formed out of place, for two tensors may share one.
+
+    Raises RuntimeError where the graph was released by an earlier `backward()`, or where the data
+    of an input or result was edited after the op that used it.
     """
-    cotangents = {root: cotangent}
-    for t in nodes:
-        g = cotangents[t] if t in keep else cotangents.pop(t)
+    cotangents, passed = {root: cotangent}, []
+    ahead = [(-root.index, root)] if root.op is not None else []  # a heap: its first is the newest
+    while ahead:
+        t = heapq.heappop(ahead)[1]
+        index, op, inputs, y, args, kwargs = t.index, t.op, t.inputs, t._data, t.values, t.kwargs
+        if inputs is None:
+            raise refusals.released(t)
+        if t.written > index:
+            raise refusals.edited(t, "the result")
+        if t.origin is not None:
+            anomaly.check_saved(t)
         if create_graph:
-            y, args = t, t.inputs
-        else:
-            y, args = t._data, [x._data if type(x) is Tensor else x for x in t.inputs]
-        kwargs = t.kwargs
-        for n, (x, vjp) in enumerate(zip(t.inputs, t.op.vjps)):
-            if type(x) is not Tensor or not x._requires_grad:
+            y, args = t, [x if type(x) is Tensor else v for x, v in zip(inputs, args)]
+        g = cotangents[t] if t in keep else cotangents.pop(t)
+        passed.append(t)
+        for n, x in enumerate(inputs):
+            if type(x) is not Tensor:
                 continue
+            if x.written > index:
+                raise refusals.edited(t, "an input")
+            if not x._requires_grad:
+                continue
+            vjp, data, gx, room = op.vjps[n], x._data, None, None
             if vjp is None:
-                raise refusals.no_derivative(t.op, n)
-            data, gx = x._data, None
-            room = x._grad if x.cleared and written is not None and _is_worth(data) else None
+                raise refusals.no_derivative(op, n)
+            if x.cleared and written is not None:
+                written.add(x)
+                room, x.cleared = x._grad, False  # who reads it now must not write zeros over it
             try:
                 if room is not None and hasattr(vjp, "writes"):
                     gx = vjp(g, y, *args, out=room, **kwargs)
@@ -324,19 +299,15 @@ def walk(
                     gx = gx.astype(data.dtype)
             except Exception as error:
                 raise refusals.failed(t, n, x, gx, error) from error
-            if room is not None and gx is room:
-                x.cleared = False  # who reads it from here on must not write zeros over it
-                written.add(x)  # type: ignore[union-attr]
             if t.origin is not None:
                 anomaly.check_cotangent(t, n, gx)
-            cotangents[x] = cotangents[x] + gx if x in cotangents else gx
-    return cotangents
-
-
-def _is_worth(data: Array) -> bool:
-    """Whether a gradient of this size is written in place sooner than copied. On a GPU each copy is
-    a kernel."""
-    return data.size >= WORTH_WRITING or type(data) is not np.ndarray
+            if x in cotangents:
+                cotangents[x] = cotangents[x] + gx
+            else:
+                cotangents[x] = gx
+                if x.op is not None:
+                    heapq.heappush(ahead, (-x.index, x))
+    return cotangents, passed
 
 
 def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) -> None:
@@ -352,30 +323,29 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
         RuntimeError: nothing below requires a gradient; no cotangent for a non-scalar; the graph
             was released, or its data edited. No `.grad` has changed then.
     """
-    nodes, leaves, g = _prepare(self, cotangent)
     written: set[Tensor] = set()
     try:
-        cotangents = walk(self, nodes, g, written=written)
+        cotangents, passed = walk(self, _start(self, cotangent), written=written)
         # What can run out of memory comes first: then either all gradients change or none.
-        fresh = {t: array_module(t._data).array(cotangents[t]) for t in leaves if t._grad is None}
+        fresh = {t: array_module(g).array(g) for t, g in cotangents.items() if t._grad is None}
     except BaseException:
         for t in written:
             t.cleared = True  # 0 again, as before, for whoever looks
         raise
     now = next_index()
-    for t in leaves:
-        g = cotangents[t]
-        if t in fresh:
+    for t, g in cotangents.items():
+        if t in written:
+            if g is not t._grad:
+                t._grad[...] = g
+        elif t in fresh:
             t._grad = fresh[t]
-        elif not (t.cleared or t in written):
+        else:
             t.note_if_spent()
             t._grad += g
-        elif g is not t._grad:
-            t._grad[...] = g
-        t.graded, t.cleared = now, False
+        t.graded = now
     if not retain_graph:
-        for t in nodes:
-            t.inputs = t.origin = None
+        for t in passed:
+            t.inputs = t.values = t.origin = None
 
 
 Tensor.backward = backward  # type: ignore[method-assign]
@@ -398,10 +368,10 @@ def grad(y: Tensor, xs: Any, cotangent: Any = None, create_graph: bool = False) 
     for x in targets:
         if not x.requires_grad:
             raise refusals.no_gradient_wanted(x)
-    nodes, _, g = _prepare(y, cotangent, create_graph)
+    g = _start(y, cotangent, create_graph)
     before, _mode.recording = _mode.recording, create_graph or _mode.recording
     try:
-        return _grads(walk(y, nodes, g, set(targets), create_graph), xs, targets, create_graph)
+        return _grads(walk(y, g, set(targets), create_graph)[0], xs, targets, create_graph)
     finally:
         _mode.recording = before
 
@@ -441,8 +411,8 @@ def hvp(f: Callable, xs: Sequence, vs: Sequence) -> list[Array]:
     return grad(slope, inputs)
 
 
-def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[list, list, Any]:
-    """The checked nodes and leaves below `y`, and the cotangent to start the walk with."""
+def _start(y: Tensor, cotangent: Any, create_graph: bool = False) -> Any:
+    """The cotangent to start the walk from `y` with."""
     if type(y) is not Tensor:
         raise refusals.not_a_tensor(y)
     if not y._requires_grad:
@@ -455,8 +425,8 @@ def _prepare(y: Tensor, cotangent: Any, create_graph: bool = False) -> tuple[lis
     else:
         g = _cotangent_of(y, cotangent)
     if create_graph:
-        g = cotangent if isinstance(cotangent, Tensor) else make_node(g + 0)
-    return *graph_of(y), g
+        return cotangent if isinstance(cotangent, Tensor) else make_node(g + 0)
+    return g
 
 
 @functools.cache

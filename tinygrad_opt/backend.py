@@ -218,22 +218,23 @@ def where(condition: Array, a: Any, b: Any) -> Array:
     bits = _BITS.get(a.dtype) if isinstance(a, np.ndarray) and condition.dtype == bool else None
     if bits is None or condition.size < 1024 or condition.shape != a.shape:
         return np.where(condition, a, b)
-    factor = condition.astype(bits)
-    if type(b) is int and b == 0:
-        return (a.view(bits) * factor).view(a.dtype)
-    if not isinstance(b, np.ndarray) or b.dtype != a.dtype:
+    if isinstance(b, np.ndarray) and b.dtype == a.dtype:
+        rest = b.view(bits)
+        chosen = condition.astype(bits)
+        chosen *= a.view(bits) ^ rest
+        chosen ^= rest
+    elif type(b) is int and b == 0:
+        chosen = condition.astype(bits)
+        chosen *= a.view(bits)
+    else:
         return np.where(condition, a, b)
-    rest = b.view(bits)
-    chosen = a.view(bits) ^ rest
-    chosen *= factor
-    chosen ^= rest
     return chosen.view(a.dtype)
 
 
 def gated(g: Array, y: Array) -> Array:
     """g where y > 0, else y: on a GPU in one kernel, but for half precision."""
     if type(y) is np.ndarray or y.dtype.itemsize < 4:
-        return where(y > 0, g, y)
+        return where(y > 0, g, 0 if np.vdot(y, y) < np.inf else y)
     return _gate(array_module(y))(g, y)
 
 
@@ -243,8 +244,8 @@ def _gate(cupy: Any) -> Any:
 
 
 def erf(x: Array) -> Array:
-    """The error function, elementwise, in the dtype of `x`: CuPy's or SciPy's where installed,
-    else the C library's through `math.erf`, one element at a time."""
+    """The error function 2/√π ∫₀ˣ exp(-t²) dt, elementwise: CuPy's or SciPy's where installed, else
+    the C library's through `math.erf`, one element at a time."""
     if array_module(x) is not np:
         from cupyx.scipy.special import erf as cuda_erf
 

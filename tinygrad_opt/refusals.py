@@ -140,11 +140,13 @@ _OPERANDS = (bool, int, float, str, tuple, slice, type(Ellipsis), np.dtype)  # b
 def retold(error: Exception, op: str, values: list) -> Exception:
     """The error of an array library in our words: the op, the shapes, the cure."""
     text, arrays = str(error), [v for v in values if is_array(v)]
-    if text.startswith(f"{op}: "):
+    if text.startswith(f"{op}: ") and op != "matmul":  # NumPy says that of its own
         return copy.copy(error)  # a new one, for no error can be its own cause
     if len({name_of(v) for v in arrays}) > 1:
         return TypeError(f"{op}: a NumPy array meets a CuPy array. Move one of them, with "
                          '.to("cupy") or .to("numpy")')  # fmt: skip
+    if op in ("matmul", "linear") and (misfit := _misfit_factors(op, *values[:2])):
+        return misfit
     for n, v in enumerate(values):
         foreign = not isinstance(v, _OPERANDS) and not is_array(v)
         foreign |= isinstance(v, str) and ("ufunc" in text or "Unsupported type" in text)
@@ -161,6 +163,17 @@ def retold(error: Exception, op: str, values: list) -> Exception:
         kinds = (ValueError, TypeError, IndexError)
         kind = next((kind for kind in kinds if isinstance(error, kind)), None)
         return kind(f"{op}: {text}") if kind else copy.copy(error)
+
+
+def _misfit_factors(op: str, a: Any, b: Any) -> Exception | None:
+    """What is wrong with the two factors of a matrix product, if that is what is wrong."""
+    if a is None or b is None:
+        return TypeError(f"{op}: cannot take a NoneType as argument {0 if a is None else 1}")
+    if any(isinstance(x, (int, float)) or getattr(x, "ndim", 1) == 0 for x in (a, b)):
+        return ValueError(f"{op}: a 0-d operand: scale with * instead")
+    if is_array(a) and is_array(b) and a.shape[-1] != (inner := b.shape[max(b.ndim - 2, 0)]):
+        return ValueError(f"{op}: {a.shape} @ {b.shape}: {a.shape[-1]} != {inner}")
+    return None
 
 
 def complex_numbers() -> TypeError:

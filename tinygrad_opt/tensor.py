@@ -34,6 +34,7 @@ class Tensor:
         brought.
         requires_grad: whether gradients are wanted here (of a leaf) or flow through (of a result).
         op, inputs, kwargs: how it was made; op is None for a leaf.
+        values: the arrays behind `inputs`, and its constants as the op took them.
         index: when it was made. Inputs are older than results, so that newest first is an order in
             which the walk can go backward.
         written: when `.data` was last assigned, on the same clock (0: never).
@@ -50,12 +51,13 @@ class Tensor:
 
     op: Any
     inputs: Any
+    values: Any
     kwargs: dict
     origin: Any
     owned: Any
 
-    __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "kwargs", "index", "written",
-                 "graded", "cleared", "origin", "owned")  # fmt: skip
+    __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "values", "kwargs", "index",
+                 "written", "graded", "cleared", "origin", "owned")  # fmt: skip
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
         if isinstance(data, Tensor):
@@ -67,7 +69,7 @@ class Tensor:
             check_differentiable(self._data)
         self._grad: Array = None
         self._requires_grad = bool(requires_grad)
-        self.op, self.inputs, self.kwargs = None, (), {}
+        self.op, self.inputs, self.values, self.kwargs = None, (), (), {}
         self.index, self.written, self.graded = next_index(), 0, 0
         self.cleared, self.origin, self.owned = False, None, None
 
@@ -262,11 +264,11 @@ class Tensor:
 
 
 def make_node(data: Array, requires_grad: bool = False, op: Any = None, inputs: tuple = (),
-              kwargs: Any = None) -> Tensor:  # fmt: skip
+              values: Any = (), kwargs: Any = None) -> Tensor:  # fmt: skip
     """The bare constructor behind every op: no checks, no conversion."""
     t = Tensor.__new__(Tensor)
     t._data, t._grad, t._requires_grad = data, None, requires_grad
-    t.op, t.inputs, t.kwargs = op, inputs, kwargs
+    t.op, t.inputs, t.values, t.kwargs = op, inputs, values, kwargs
     t.index, t.written, t.graded, t.cleared = next_index(), 0, 0, False
     t.origin = t.owned = None
     return t

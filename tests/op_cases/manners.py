@@ -49,12 +49,11 @@ def each_vjp(sample: Sample, dtype: str) -> None:
     for t in graph(y):
         if t.op is None:
             continue
-        args = [a.data if isinstance(a, tg.Tensor) else a for a in t.inputs]
         for n, (x, vjp) in enumerate(zip(t.inputs, t.op.vjps, strict=False)):
             if not isinstance(x, tg.Tensor) or not x.requires_grad:
                 continue
             what = f"{sample}: the VJP of {t.op.__name__} for argument {n} in {dtype}"
-            given = [copied(a) for a in (cotangents[t], t.data, *args)]
+            given = [copied(a) for a in (cotangents[t], t.data, *t.values)]
             before = [a.tobytes() for a in given if isinstance(a, np.ndarray)]
             gx = vjp(*given, **t.kwargs)
             after = [a.tobytes() for a in given if isinstance(a, np.ndarray)]

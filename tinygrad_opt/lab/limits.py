@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_opt import backend
-from tinygrad_opt.autograd import grad, graph_of
+from tinygrad_opt.autograd import grad, walk
+from tinygrad_opt.backend import array_module
 from tinygrad_opt.lab import theory
 from tinygrad_opt.nn import Module
 from tinygrad_opt.ops.shape import concatenate
@@ -261,8 +262,8 @@ def _hessian(loss: Callable[[], Tensor], tensors: Sequence[Tensor]) -> Callable:
         raise FloatingPointError(f"limits: the loss is {value.item()}")
     if value.op is not None and value.inputs is None:
         raise ValueError("limits: loss() gives the loss alone, without a walk backward()")
-    _, leaves = graph_of(value) if value.requires_grad else ([], [])
-    if not set(leaves) & set(tensors):
+    reached = walk(value, array_module(value.data).ones_like(value.data))[0]
+    if not value.requires_grad or not reached.keys() & set(tensors):
         raise ValueError(
             "limits: the loss depends on none of the weights of this optimizer (or was computed "
             "inside no_grad())"

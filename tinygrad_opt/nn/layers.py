@@ -286,7 +286,7 @@ class MLP(Module):
 
 
 def _given(x: Any) -> Any:
-    return x if hasattr(x, "shape") else backend.asarray(x)
+    return x if type(x) is Tensor or hasattr(x, "shape") else backend.asarray(x)
 
 
 def _filled(value: float, shape: Any) -> Tensor:

@@ -124,12 +124,7 @@ sign: Any = _function(
 )
 
 
-@primitive
-def erf(x):
-    """The error function 2/√π ∫₀ˣ exp(-t²) dt, elementwise (SciPy's, where it is installed)."""
-    return backend.erf(x)
-
-
+erf = primitive(backend.erf)
 _2_OVER_SQRT_PI = 1.1283791670955126
 erf.defvjp(lambda g, y, x: g * (_2_OVER_SQRT_PI * exp(-x * x)))
 
@@ -174,13 +169,8 @@ def relu(x):
     return array_module(x).maximum(x, 0)
 
 
-@primitive
-def _gated(g, y):
-    """g where y > 0. Elsewhere y is 0, or the NaN that must not be lost: either way it is the
-    gradient of a relu."""
-    return backend.gated(g, y)
-
-
+# Where y is not above 0 it is 0, or the NaN that must not be lost: either way the gradient.
+_gated = primitive(backend.gated)
 _gated.defvjp(lambda c, out, g, y: where(y > 0, c, 0),
               lambda c, out, g, y: where(y > 0, 0, c))  # fmt: skip
 relu.defvjp(lambda g, y, x: _gated(g, y))

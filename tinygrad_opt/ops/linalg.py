@@ -12,19 +12,7 @@ from tinygrad_opt.tensor import raw_array
 @primitive
 def matmul(a, b):
     """a @ b: (..., n, k) @ (..., k, m) → (..., n, m), leading axes broadcast; 1-D is a vector."""
-    return _product(a, b)
-
-
-def _product(a, b):
-    try:
-        return a @ b
-    except (TypeError, ValueError) as error:
-        if any(isinstance(x, (int, float)) or getattr(x, "ndim", 1) == 0 for x in (a, b)):
-            raise ValueError("a 0-d operand: scale with * instead") from error
-        if isinstance(error, TypeError) or a.shape[-1] == b.shape[max(b.ndim - 2, 0)]:
-            raise
-        inner = a.shape[-1], b.shape[max(b.ndim - 2, 0)]
-        raise ValueError(f"{a.shape} @ {b.shape}: {inner[0]} != {inner[1]}") from error
+    return a @ b
 
 
 def _matmul_vjp_a(g, y, a, b, bias=None):
@@ -56,7 +44,7 @@ matmul.defvjp(_matmul_vjp_a, _matmul_vjp_b)
 def linear(x, weight, bias):
     """x @ weight + bias, (..., n_in) @ (n_in, n_out) + (n_out,): one op, for the bias is added in
     place to the fresh product."""
-    y = _product(x, weight)
+    y = x @ weight
     if bias.shape != y.shape[-1:]:
         raise ValueError(f"a bias of shape {bias.shape} for a weight {weight.shape}")
     if y.dtype != bias.dtype:

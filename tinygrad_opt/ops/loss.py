@@ -28,7 +28,7 @@ def _cross_entropy_vjp(g, y, logits, log_p, one_hot):
     return (p - one_hot) * (g / len(one_hot))
 
 
-_cross_entropy.defvjp(_cross_entropy_vjp)
+_cross_entropy.defvjp(_cross_entropy_vjp, None, None)
 
 
 def cross_entropy(logits, labels):
@@ -46,11 +46,10 @@ def cross_entropy(logits, labels):
         ValueError: other shapes, or an empty batch.
     """
     logits = operand(logits, "cross_entropy")
-    labels = arguments.checked_labels(labels, logits)
+    one_hot = arguments.checked_labels(labels, logits)
     if type(logits) is Tensor and logits.op is softmax:
         suspicions.softmax_twice(logits.shape[1])
     constant = logits.detach() if type(logits) is Tensor else logits
-    one_hot = labels[:, None] == array_module(labels).arange(logits.shape[1])
     return _cross_entropy(logits, log_softmax(constant, 1), one_hot)
 
 

@@ -119,10 +119,11 @@ class FlatVector:
                 data[...] = t._data
                 t._data = data
             t.owned = self._self
-            now = t.grad
-            if now is not grad:
-                grad[...] = 0 if now is None else now
-                t._grad = grad
+            if t._grad is not grad or t.cleared:
+                now = t.grad
+                if now is not grad:
+                    grad[...] = 0 if now is None else now
+                    t._grad = grad
 
     def _check_unchanged(self, t: Tensor, data: Array) -> None:
         now, then = (
