@@ -7,12 +7,13 @@ gets stands in the primitive.
 """
 
 import math
+import string
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from tinygrad_opt import backend
+from tinygrad_opt import backend, refusals
 from tinygrad_opt.backend import Array, array_module
 from tinygrad_opt.tensor import Tensor, beside, home, raw_array
 
@@ -29,12 +30,15 @@ def operand(x: Any, op: str) -> Any:
 
 
 def checked_list(arrays: Any, op: str) -> list:
-    """A list of tensors, one at least."""
+    """A list of tensors, one at least, all on one backend."""
     if isinstance(arrays, Tensor) or not isinstance(arrays, (list, tuple)):
         raise TypeError(f"{op}: give a list of tensors, not one {type(arrays).__name__}")
     if not arrays:
         raise ValueError(f"{op}: the list of tensors is empty")
-    return [operand(a, op) for a in arrays]
+    arrays = [operand(a, op) for a in arrays]
+    if len({home(a) for a in arrays}) > 1:
+        raise refusals.mixed_backends(op)
+    return arrays
 
 
 _BOOL = np.dtype(bool)
@@ -138,6 +142,35 @@ def check_alike(arrays: list) -> None:
     if len({a.shape for a in arrays}) > 1:
         shapes = ", ".join(str(a.shape) for a in arrays)
         raise ValueError(f"stack: the shapes differ: {shapes}")
+
+
+def checked_for_einsum(subscripts: Any, operands: tuple) -> tuple:
+    """What einsum takes: the subscripts with the ellipsis spelt out in capital letters and with an
+    output, then the operands."""
+    if not isinstance(subscripts, str):
+        raise TypeError("einsum: the first argument is the string of subscripts")
+    subscripts = subscripts.replace(" ", "")
+    operands = tuple(operand(x, "einsum") for x in operands)
+    ndims = [x.ndim for x in operands]
+    inputs, arrow, output = subscripts.partition("->")
+    terms = inputs.split(",")
+    if len(terms) != len(ndims):
+        raise ValueError(f"einsum: {len(terms)} terms in {subscripts!r}, {len(ndims)} operands")
+    free = [c for c in reversed(string.ascii_uppercase) if c not in subscripts]
+    spelt, longest = [], 0
+    for term, ndim in zip(terms, ndims, strict=True):
+        if term.count("...") > 1:
+            raise ValueError(f"einsum: the term {term!r} has more than one ellipsis")
+        extra = ndim - len(term.replace("...", ""))
+        if extra < 0 or (extra and "..." not in term):
+            raise ValueError(f"einsum: the term {term!r} does not fit an operand with {ndim} axes")
+        spelt.append(term.replace("...", "".join(free[:extra][::-1])))
+        longest = max(longest, extra)
+    ellipsis = "".join(free[:longest][::-1])
+    if not arrow:  # NumPy's rule: the labels that occur once, in alphabetical order
+        labels = inputs.replace(",", "").replace("...", "")
+        output = "..." + "".join(sorted(c for c in set(labels) if labels.count(c) == 1))
+    return ",".join(spelt) + "->" + output.replace("...", ellipsis), *operands
 
 
 # ---- indices -------------------------------------------------------------------------------------
@@ -280,8 +313,8 @@ def _misfit_labels(labels: Array, logits: Any) -> Exception:
     )
 
 
-def checked_target(prediction: Any, target: Any, op: str) -> Any:
-    """`target` as an array or Tensor of exactly the prediction's shape."""
+def checked_pair(prediction: Any, target: Any, op: str) -> tuple[Any, Any]:
+    """Prediction and target as arrays or Tensors, of exactly the same shape."""
     prediction, target = operand(prediction, op), operand(target, op)
     if target.shape != prediction.shape:
         cure = ""
@@ -293,7 +326,7 @@ def checked_target(prediction: Any, target: Any, op: str) -> Any:
         )
     if not prediction.size:
         raise ValueError(f"{op}: the batch is empty, and the mean of nothing is undefined")
-    return target
+    return prediction, target
 
 
 def check_probabilities(target: Any) -> None:

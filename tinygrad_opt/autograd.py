@@ -340,7 +340,8 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
         elif t in fresh:
             t._grad = fresh[t]
         else:
-            t.note_if_spent()
+            if t.in_use:
+                t.owned().note_if_spent(t)
             t._grad += g
         t.graded = now
     if not retain_graph:
@@ -371,21 +372,17 @@ def grad(y: Tensor, xs: Any, cotangent: Any = None, create_graph: bool = False) 
     g = _start(y, cotangent, create_graph)
     before, _mode.recording = _mode.recording, create_graph or _mode.recording
     try:
-        return _grads(walk(y, g, set(targets), create_graph)[0], xs, targets, create_graph)
+        cotangents, _ = walk(y, g, set(targets), create_graph)
+        grads = []
+        for x in targets:  # each gets an array of its own: two may share one cotangent
+            gx = cotangents[x] if x in cotangents else array_module(x._data).zeros_like(x._data)
+            if create_graph:
+                grads.append(gx * 1 if type(gx) is Tensor else make_node(gx))
+            else:
+                grads.append(array_module(gx).array(gx))
+        return grads[0] if isinstance(xs, Tensor) else grads
     finally:
         _mode.recording = before
-
-
-def _grads(cotangents: dict, xs: Any, targets: Sequence, create_graph: bool) -> Any:
-    grads = []
-    for x in targets:
-        xp = array_module(x._data)
-        gx = cotangents[x] if x in cotangents else xp.zeros_like(x._data)
-        if not create_graph:  # a copy of its own for each: two targets may share one cotangent
-            grads.append(xp.array(gx))
-        else:
-            grads.append(gx * 1 if isinstance(gx, Tensor) else make_node(gx))
-    return grads[0] if isinstance(xs, Tensor) else grads
 
 
 def hvp(f: Callable, xs: Sequence, vs: Sequence) -> list[Array]:

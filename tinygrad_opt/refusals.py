@@ -143,8 +143,7 @@ def retold(error: Exception, op: str, values: list) -> Exception:
     if text.startswith(f"{op}: ") and op != "matmul":  # NumPy says that of its own
         return copy.copy(error)  # a new one, for no error can be its own cause
     if len({name_of(v) for v in arrays}) > 1:
-        return TypeError(f"{op}: a NumPy array meets a CuPy array. Move one of them, with "
-                         '.to("cupy") or .to("numpy")')  # fmt: skip
+        return mixed_backends(op)
     if op in ("matmul", "linear") and (misfit := _misfit_factors(op, *values[:2])):
         return misfit
     for n, v in enumerate(values):
@@ -163,6 +162,11 @@ def retold(error: Exception, op: str, values: list) -> Exception:
         kinds = (ValueError, TypeError, IndexError)
         kind = next((kind for kind in kinds if isinstance(error, kind)), None)
         return kind(f"{op}: {text}") if kind else copy.copy(error)
+
+
+def mixed_backends(op: str) -> TypeError:
+    return TypeError(f"{op}: a NumPy array meets a CuPy array. Move one of them, with "
+                     '.to("cupy") or .to("numpy")')  # fmt: skip
 
 
 def _misfit_factors(op: str, a: Any, b: Any) -> Exception | None:

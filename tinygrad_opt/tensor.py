@@ -137,15 +137,6 @@ class Tensor:
         """Whether an optimizer that is still there holds this tensor in its flat vector."""
         return self.owned is not None and self.owned() is not None
 
-    def note_if_spent(self) -> None:
-        """Tell the optimizer that something is added to a gradient that it took a step from, where
-        that is not 0. (On a GPU nobody waits to see.)"""
-        owner = self.owned() if self.owned is not None else None
-        if owner is None or owner.stepped <= self.graded:
-            return
-        if type(self._grad) is not np.ndarray or self._grad.any():
-            owner.mixed.add(self)
-
     def _brought(self, value: Any, what: str) -> Array:
         """`value` as an array: a list or number becomes one of this tensor's dtype, where it
         lives."""

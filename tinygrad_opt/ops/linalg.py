@@ -3,7 +3,7 @@
 import math
 import string
 
-from tinygrad_opt.arguments import operand
+from tinygrad_opt.arguments import checked_for_einsum
 from tinygrad_opt.autograd import primitive, writes
 from tinygrad_opt.backend import array_module
 from tinygrad_opt.tensor import raw_array
@@ -74,34 +74,7 @@ def einsum(subscripts: str, *operands):
 
     Ellipsis, repeated labels (diagonals, traces) and implicit output are allowed.
     """
-    if not isinstance(subscripts, str):
-        raise TypeError("einsum: the first argument is the string of subscripts")
-    operands = tuple(operand(x, "einsum") for x in operands)
-    explicit = _explicit(subscripts.replace(" ", ""), [x.ndim for x in operands])
-    return _einsum(explicit, *operands)
-
-
-def _explicit(subscripts: str, ndims: list[int]) -> str:
-    """The subscripts with the ellipsis spelt out in capital letters, and with an output."""
-    inputs, arrow, output = subscripts.partition("->")
-    terms = inputs.split(",")
-    if len(terms) != len(ndims):
-        raise ValueError(f"einsum: {len(terms)} terms in {subscripts!r}, {len(ndims)} operands")
-    free = [c for c in reversed(string.ascii_uppercase) if c not in subscripts]
-    spelt, longest = [], 0
-    for term, ndim in zip(terms, ndims, strict=True):
-        if term.count("...") > 1:
-            raise ValueError(f"einsum: the term {term!r} has more than one ellipsis")
-        extra = ndim - len(term.replace("...", ""))
-        if extra < 0 or (extra and "..." not in term):
-            raise ValueError(f"einsum: the term {term!r} does not fit an operand with {ndim} axes")
-        spelt.append(term.replace("...", "".join(free[:extra][::-1])))
-        longest = max(longest, extra)
-    ellipsis = "".join(free[:longest][::-1])
-    if not arrow:  # NumPy's rule: the labels that occur once, in alphabetical order
-        labels = inputs.replace(",", "").replace("...", "")
-        output = "..." + "".join(sorted(c for c in set(labels) if labels.count(c) == 1))
-    return ",".join(spelt) + "->" + output.replace("...", ellipsis)
+    return _einsum(*checked_for_einsum(subscripts, operands))
 
 
 @primitive

@@ -7,7 +7,7 @@ from tinygrad_opt import arguments, backend, suspicions
 from tinygrad_opt.arguments import operand
 from tinygrad_opt.autograd import primitive
 from tinygrad_opt.backend import array_module
-from tinygrad_opt.ops.elementwise import exp, multiply, sigmoid, where
+from tinygrad_opt.ops.elementwise import exp, multiply, relu, sigmoid, where
 from tinygrad_opt.ops.reduce import log_softmax, normalize, softmax
 from tinygrad_opt.ops.shape import getitem
 from tinygrad_opt.tensor import Tensor, beside
@@ -71,21 +71,7 @@ def bce_with_logits(prediction, target):
     right.
     """
     arguments.check_probabilities(target)
-    target = arguments.checked_target(prediction, target, "bce_with_logits")
-    return _bce_with_logits(prediction, target)
-
-
-@primitive
-def _hinge_loss(prediction, target):
-    return array_module(prediction).maximum(1 - prediction * target, 0).mean()
-
-
-def _hinge_vjp(g, y, x, target):
-    return where(x * target < 1, -target, 0) * (g / x.size)
-
-
-_hinge_loss.defvjp(_hinge_vjp,
-                   lambda g, y, x, target: where(x * target < 1, -x, 0) * (g / x.size))  # fmt: skip
+    return _bce_with_logits(*arguments.checked_pair(prediction, target, "bce_with_logits"))
 
 
 def hinge_loss(prediction, target):
@@ -94,8 +80,8 @@ def hinge_loss(prediction, target):
     At the kink (a margin of exactly 1) the gradient is 0.
     """
     arguments.check_signs(target)
-    target = arguments.checked_target(prediction, target, "hinge_loss")
-    return _hinge_loss(prediction, target)
+    prediction, target = arguments.checked_pair(prediction, target, "hinge_loss")
+    return relu(1 - prediction * target).mean()
 
 
 # ---- regression ----------------------------------------------------------------------------------
@@ -113,7 +99,7 @@ _mse_loss.defvjp(lambda g, y, x, target: (x - target) * (g * 2 / x.size),
 
 def mse_loss(prediction, target):
     """The mean squared difference of two tensors of the same shape."""
-    return _mse_loss(prediction, arguments.checked_target(prediction, target, "mse_loss"))
+    return _mse_loss(*arguments.checked_pair(prediction, target, "mse_loss"))
 
 
 @primitive
@@ -140,8 +126,7 @@ def huber_loss(prediction, target, delta=1.0):
     the squared error near 0, as patient with outliers as the absolute error. d = prediction -
     target."""
     arguments.check_delta(delta)
-    target = arguments.checked_target(prediction, target, "huber_loss")
-    return _huber_loss(prediction, target, delta)
+    return _huber_loss(*arguments.checked_pair(prediction, target, "huber_loss"), delta)
 
 
 # ---- parts of networks ---------------------------------------------------------------------------

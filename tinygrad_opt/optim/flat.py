@@ -144,6 +144,12 @@ class FlatVector:
         for t in self.tensors:
             t.cleared = True
 
+    def note_if_spent(self, t: Tensor) -> None:
+        """Note that something is added to the gradient of t, if a step was taken from that and it
+        is not 0. (On a GPU nobody waits to see.)"""
+        if self.stepped > t.graded and (self.backend != "numpy" or t._grad.any()):
+            self.mixed.add(t)
+
     def stamp(self) -> None:
         """Note that every parameter was written, so that a graph built before is not walked
         after."""
