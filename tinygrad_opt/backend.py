@@ -232,10 +232,11 @@ def where(condition: Array, a: Any, b: Any) -> Array:
 
 
 def gated(g: Array, y: Array) -> Array:
-    """g where y > 0, else y: on a GPU in one kernel, but for half precision."""
-    if type(y) is np.ndarray or y.dtype.itemsize < 4:
-        return where(y > 0, g, 0 if np.vdot(y, y) < np.inf else y)
-    return _gate(array_module(y))(g, y)
+    """g where y, the result of a relu, is above 0, else y, which is 0 there or a NaN: on a GPU in
+    one kernel, but for half precision."""
+    if type(y) is np.ndarray:
+        return where(y > 0, g, 0 if np.vdot(y, y) < np.inf else y)  # no NaN, and 0 is quicker
+    return _gate(array_module(y))(g, y) if y.dtype.itemsize > 2 else where(y > 0, g, y)
 
 
 @functools.cache
