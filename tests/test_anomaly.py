@@ -155,6 +155,24 @@ def test_a_graph_recorded_in_anomaly_mode_is_checked_wherever_it_is_walked(backe
     assert x.grad.tolist() == [2, 4]
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("edited", ["the array of then", "the array of today"])
+def test_an_edit_of_an_input_that_an_optimizer_has_moved_since_is_noticed(
+    backend, edited, create_graph
+):
+    """The walk takes the array of then, with `create_graph` the one of today."""
+    array = backend.array(np.array([1.0, 2.0]))
+    w = Tensor(array, requires_grad=True)
+    with tg.detect_anomaly():
+        loss = (w * w).sum()
+    tg.optim.SGD([w], lr=0.1)
+    assert w.data is not array
+    tg.grad(loss, w, create_graph=create_graph)
+    (array if edited == "the array of then" else w.data)[...] = 50
+    with pytest.raises(RuntimeError, match=r"input 0 of multiply .* was edited"):
+        tg.grad(loss, w, create_graph=create_graph)
+
+
 def test_anomaly_mode_changes_no_number(backend):
     a = rng.standard_normal((3, 4)).astype("float32")
     found = []

@@ -8,6 +8,7 @@ import torch
 
 import tinygrad_opt as tg
 from tinygrad_opt import Tensor
+from tinygrad_opt.backend import host
 
 everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
 
@@ -94,6 +95,31 @@ def test_an_argument_without_a_vjp_may_be_a_constant_but_not_require_a_gradient(
     with pytest.raises(TypeError, match=r"times has no derivative .* argument 1: detach\(\)"):
         times(x, x).sum().backward()
     assert x.grad is None
+
+
+@everywhere
+def test_an_argument_without_a_vjp_that_requires_a_gradient_since_the_forward_is_refused():
+    @tg.primitive
+    def times(a, b):
+        return a * b
+
+    times.defvjp(lambda g, y, a, b: g * b)
+    x, late = leaf([1, 2]), Tensor([3.0, 4.0])
+    loss = times(x, late).sum()
+    late.requires_grad = True
+    with pytest.raises(TypeError, match=r"times has no derivative .* argument 1: detach\(\)"):
+        loss.backward()
+    assert x.grad is None
+
+
+@everywhere
+def test_the_errors_of_an_op_of_your_own_called_linear_are_its_own():
+    @tg.primitive
+    def linear(x, w):
+        raise ValueError(f"w has {len(w)} rows")
+
+    with pytest.raises(ValueError, match=r"^linear: w has 4 rows$"):
+        linear(Tensor(np.ones((2, 3))), Tensor(np.ones((4, 3))))
 
 
 def test_tensors_and_options_may_be_given_by_keyword(backend):
@@ -304,6 +330,35 @@ def test_only_the_documented_inputs_are_recorded_never_a_constant_s_gradient():
 
 
 # ---- backward ------------------------------------------------------------------------------------
+
+
+@everywhere
+@pytest.mark.parametrize("seed", range(20))
+def test_in_any_graph_each_tensor_is_walked_once_when_all_that_used_it_were(seed):
+    """Each of 60 tensors is made of two of the ten before it, and its derivative beside it, going
+    forward; so some are used often, some never, and many wait for their turn at once."""
+    random = np.random.default_rng(seed)
+    walked = []
+
+    @tg.primitive
+    def mix(a, b, p, q):
+        return p * a + q * b
+
+    mix.defvjp(lambda g, y, a, b, p, q: walked.append("a") or p * g,
+               lambda g, y, a, b, p, q: walked.append("b") or q * g, None, None)  # fmt: skip
+    x = leaf(1.0)
+    tensors, slopes, below = [x], [1.0], [set()]
+    for n in range(1, 61):
+        a, b = (int(random.integers(max(0, n - 10), n)) for _ in "ab")
+        p, q = random.uniform(-1, 1, 2).tolist()
+        tensors.append(mix(tensors[a], tensors[b], p, q))
+        slopes.append(p * slopes[a] + q * slopes[b])
+        below.append({n} | below[a] | below[b])
+    for n in (60, 50, 20):
+        walked.clear()
+        found = tg.grad(tensors[n], x)
+        np.testing.assert_allclose(host(found), slopes[n], rtol=1e-12, atol=1e-14)
+        assert (walked.count("a"), walked.count("b")) == (len(below[n]), len(below[n]))
 
 
 def test_backward_weighs_the_elements_of_the_result_by_the_cotangent(backend):

@@ -370,6 +370,8 @@ def test_the_fast_where_gives_the_same_bits_as_numpy_s(dtype, shape):
     assert switch.where(mask, strided, b).tobytes() == np.where(mask, a, b).tobytes()
     turned = mask[..., ::-1]
     assert switch.where(turned, a, 0).tobytes() == np.where(turned, a, 0).tobytes()
+    wider = np.stack([b, b + b])
+    assert switch.where(mask, a, wider).tobytes() == np.where(mask, a, wider).tobytes()
     row = mask[:1] if len(shape) > 1 else mask
     assert switch.where(row, a, b).tobytes() == np.where(row, a, b).tobytes()
     assert switch.where(mask, a.flat[0], b).tobytes() == np.where(mask, a.flat[0], b).tobytes()

@@ -267,6 +267,53 @@ def test_a_backward_that_fails_leaves_a_cleared_gradient_zero():
     assert not w.grad.any()
 
 
+@everywhere
+def test_a_weight_that_is_itself_the_result_starts_from_a_cleared_gradient_too():
+    w = tg.Tensor([3.0], requires_grad=True)
+    optimizer = SGD([w], lr=1.0)
+    (w * 5).sum().backward()
+    optimizer.zero_grad()
+    w.backward()
+    assert w.grad.tolist() == [1.0]
+
+
+@everywhere
+def test_a_backward_within_a_vjp_adds_to_the_gradient_that_the_outer_one_is_about_to_write():
+    """As where a part of the forward pass is run again to save memory. In between, it reads 0."""
+    w = tg.Tensor([3.0], requires_grad=True)
+    optimizer = SGD([w], lr=1.0)
+    (w * 5).sum().backward()
+    optimizer.zero_grad()
+    seen = []
+
+    @tg.primitive
+    def again(x):
+        return x * 2.0
+
+    def vjp(g, y, x):
+        seen.append(w.grad.tolist())
+        optimizer.zero_grad()
+        (w * 4).sum().backward()
+        return g * 2
+
+    again.defvjp(vjp)
+    again(w).sum().backward()
+    assert seen == [[0.0]]
+    assert w.grad.tolist() == [6.0]
+
+
+def test_an_error_while_gradients_are_added_leaves_a_cleared_one_cleared():
+    w, v = (tg.Tensor(np.ones(2, "float32"), requires_grad=True) for _ in "wv")
+    optimizer = SGD([w], lr=0.1)
+    (w * 5).sum().backward()
+    optimizer.zero_grad()
+    v.grad = np.full(2, 3e38, "float32")
+    loss = w * 2 + v * 2e38  # what v's gradient grows to overflows
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        loss.backward(np.ones(2, "float32"))
+    assert w.grad.tolist() in ([0.0, 0.0], [2.0, 2.0])  # of before, or of now; not the 5 of before
+
+
 def raw(x):
     return x.data if isinstance(x, tg.Tensor) else x
 

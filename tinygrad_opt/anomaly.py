@@ -29,10 +29,14 @@ def note(t: Tensor, op: Any, values: list) -> None:
 
 
 def check_saved(t: Tensor) -> None:
-    """RuntimeError if an array that t's op saved has other bytes now, whoever changed them."""
-    now = (_fingerprint(a) for a in (t._data, *t.values))
-    for n, (before, after) in enumerate(zip(t.origin[1], now)):
-        if before != after:
+    """RuntimeError if an array that t's op saved has other bytes now, whoever changed them. Where
+    an optimizer has moved an input since, its array of today is looked at too: with `create_graph`
+    the walk takes that one."""
+    saved = zip((t, *t.inputs), (t._data, *t.values), t.origin[1])
+    for n, (x, then, before) in enumerate(saved):
+        now = raw_array(x)
+        moved = type(x) is Tensor and now is not then and _fingerprint(now) != before
+        if moved or _fingerprint(then) != before:
             raise refusals.edited(t, f"input {n - 1}" if n else "the result")
 
 

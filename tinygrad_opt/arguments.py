@@ -275,12 +275,12 @@ def indices_along(indices: Any, x: Any, axis: int) -> Array:
 # ---- losses and layers ---------------------------------------------------------------------------
 
 
-def checked_labels(labels: Any, logits: Any) -> Array:
+def checked_one_hot(labels: Any, logits: Any) -> Array:
     """Labels (N,) for logits (N, C), integers in [0, C), as bools (N, C) beside the logits: True
     at the label, and only there."""
     labels = raw_array(labels)
     if not backend.is_array(labels):
-        labels = np.asarray(labels)
+        labels = _integers(labels, "cross_entropy")
     kind, shape = labels.dtype.kind, labels.shape
     if logits.ndim != 2 or shape != logits.shape[:1] or kind not in "iu" or shape == (0,):
         raise _misfit_labels(labels, logits)

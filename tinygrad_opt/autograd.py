@@ -264,13 +264,14 @@ def walk(
     ahead = [(-root.index, root)] if root.op is not None else []  # a heap: its first is the newest
     while ahead:
         t = heapq.heappop(ahead)[1]
-        index, op, inputs, y, args, kwargs = t.index, t.op, t.inputs, t._data, t.values, t.kwargs
+        index, inputs, vjps = t.index, t.inputs, t.op.vjps
         if inputs is None:
             raise refusals.released(t)
         if t.written > index:
             raise refusals.edited(t, "the result")
         if t.origin is not None:
             anomaly.check_saved(t)
+        y, args, kwargs = t._data, t.values, t.kwargs
         if create_graph:
             y, args = t, [x if type(x) is Tensor else v for x, v in zip(inputs, args)]
         g = cotangents[t] if t in keep else cotangents.pop(t)
@@ -282,12 +283,12 @@ def walk(
                 raise refusals.edited(t, "an input")
             if not x._requires_grad:
                 continue
-            vjp, data, gx, room = op.vjps[n], x._data, None, None
+            vjp = vjps[n] if n < len(vjps) else None
             if vjp is None:
-                raise refusals.no_derivative(op, n)
+                raise refusals.no_derivative(t.op, n)
+            data, gx, room = x._data, None, None
             if x.cleared and written is not None:
-                written.add(x)
-                room, x.cleared = x._grad, False  # who reads it now must not write zeros over it
+                room = x._grad
             try:
                 if room is not None and hasattr(vjp, "writes"):
                     gx = vjp(g, y, *args, out=room, **kwargs)
@@ -299,6 +300,9 @@ def walk(
                     gx = gx.astype(data.dtype)
             except Exception as error:
                 raise refusals.failed(t, n, x, gx, error) from error
+            if gx is room and room is not None:
+                written.add(x)  # type: ignore[union-attr]
+                x.cleared = False  # who reads it from here on must not write zeros over it
             if t.origin is not None:
                 anomaly.check_cotangent(t, n, gx)
             if x in cotangents:
@@ -334,16 +338,16 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
         raise
     now = next_index()
     for t, g in cotangents.items():
-        if t in written:
+        if t in fresh:
+            t._grad = fresh[t]
+        elif t.cleared or t in written:
             if g is not t._grad:
                 t._grad[...] = g
-        elif t in fresh:
-            t._grad = fresh[t]
         else:
-            if t.in_use:
-                t.owned().note_if_spent(t)
+            if t.owned is not None and (flat := t.owned()) is not None:
+                flat.note_if_spent(t)
             t._grad += g
-        t.graded = now
+        t.graded, t.cleared = now, False
     if not retain_graph:
         for t in passed:
             t.inputs = t.values = t.origin = None

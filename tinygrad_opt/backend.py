@@ -218,7 +218,7 @@ def where(condition: Array, a: Any, b: Any) -> Array:
     bits = _BITS.get(a.dtype) if isinstance(a, np.ndarray) and condition.dtype == bool else None
     if bits is None or condition.size < 1024 or condition.shape != a.shape:
         return np.where(condition, a, b)
-    if isinstance(b, np.ndarray) and b.dtype == a.dtype:
+    if isinstance(b, np.ndarray) and b.dtype == a.dtype and b.shape == a.shape:
         rest = b.view(bits)
         chosen = condition.astype(bits)
         chosen *= a.view(bits) ^ rest
@@ -234,9 +234,9 @@ def where(condition: Array, a: Any, b: Any) -> Array:
 def gated(g: Array, y: Array) -> Array:
     """g where y, the result of a relu, is above 0, else y, which is 0 there or a NaN: on a GPU in
     one kernel, but for half precision."""
-    if type(y) is np.ndarray:
-        return where(y > 0, g, 0 if np.vdot(y, y) < np.inf else y)  # no NaN, and 0 is quicker
-    return _gate(array_module(y))(g, y) if y.dtype.itemsize > 2 else where(y > 0, g, y)
+    if type(y) is np.ndarray or y.dtype.itemsize < 4:
+        return where(y > 0, g, y)
+    return _gate(array_module(y))(g, y)
 
 
 @functools.cache

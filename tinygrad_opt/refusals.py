@@ -140,12 +140,10 @@ _OPERANDS = (bool, int, float, str, tuple, slice, type(Ellipsis), np.dtype)  # b
 def retold(error: Exception, op: str, values: list) -> Exception:
     """The error of an array library in our words: the op, the shapes, the cure."""
     text, arrays = str(error), [v for v in values if is_array(v)]
-    if text.startswith(f"{op}: ") and op != "matmul":  # NumPy says that of its own
+    if text.startswith(f"{op}: "):
         return copy.copy(error)  # a new one, for no error can be its own cause
     if len({name_of(v) for v in arrays}) > 1:
         return mixed_backends(op)
-    if op in ("matmul", "linear") and (misfit := _misfit_factors(op, *values[:2])):
-        return misfit
     for n, v in enumerate(values):
         foreign = not isinstance(v, _OPERANDS) and not is_array(v)
         foreign |= isinstance(v, str) and ("ufunc" in text or "Unsupported type" in text)
@@ -169,15 +167,13 @@ def mixed_backends(op: str) -> TypeError:
                      '.to("cupy") or .to("numpy")')  # fmt: skip
 
 
-def _misfit_factors(op: str, a: Any, b: Any) -> Exception | None:
-    """What is wrong with the two factors of a matrix product, if that is what is wrong."""
-    if a is None or b is None:
-        return TypeError(f"{op}: cannot take a NoneType as argument {0 if a is None else 1}")
+def misfit_factors(a: Any, b: Any, error: Exception) -> Exception:
+    """What is wrong with a @ b, if it is the shapes; else the error as it was."""
     if any(isinstance(x, (int, float)) or getattr(x, "ndim", 1) == 0 for x in (a, b)):
-        return ValueError(f"{op}: a 0-d operand: scale with * instead")
-    if is_array(a) and is_array(b) and a.shape[-1] != (inner := b.shape[max(b.ndim - 2, 0)]):
-        return ValueError(f"{op}: {a.shape} @ {b.shape}: {a.shape[-1]} != {inner}")
-    return None
+        return ValueError("a 0-d operand: scale with * instead")
+    if isinstance(error, TypeError) or a.shape[-1] == (inner := b.shape[max(b.ndim - 2, 0)]):
+        return error
+    return ValueError(f"{a.shape} @ {b.shape}: {a.shape[-1]} != {inner}")
 
 
 def complex_numbers() -> TypeError:

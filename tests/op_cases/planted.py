@@ -53,12 +53,10 @@ def plant(place: str, argument: int, slip: str, wrong: Callable) -> None:
     PLANTED.append(Planted(op, primitive, argument, slip, vjps))
 
 
-def plant_each(place: str, slip: str, wrong: Callable) -> None:
+def plant_each(op: str, slip: str, wrong: Callable) -> None:
     """For an op of any number of arguments: wrong(n, right, g, y, *args) for the n-th."""
-    primitive, _, op = place.rpartition(" in ")
-    primitive = primitive or op
-    vjps = [functools.partial(wrong, n, vjp) for n, vjp in enumerate(RIGHT[primitive])]
-    PLANTED.append(Planted(op, primitive, -1, slip, vjps))
+    vjps = [functools.partial(wrong, n, vjp) for n, vjp in enumerate(RIGHT[op])]
+    PLANTED.append(Planted(op, op, -1, slip, vjps))
 
 
 def right(primitive: str, argument: int = 0) -> Callable:
@@ -153,7 +151,8 @@ plant("sigmoid", 0, "1 - y dropped", lambda g, y, x: g * y)
 plant("sigmoid", 0, "half detached", lambda g, y, x: g * (y * (1 - raw(y))))
 plant("softplus", 0, "of -x", lambda g, y, x: g * tg.sigmoid(-x))
 plant("softplus", 0, "detached", lambda g, y, x: g * tg.sigmoid(raw(x)))
-plant("softplus in logsigmoid", 0, "of -x", lambda g, y, x: g * tg.sigmoid(-x))
+plant("logsigmoid", 0, "of x", lambda g, y, x: g * tg.sigmoid(x))
+plant("logsigmoid", 0, "sign", lambda g, y, x: -g * tg.sigmoid(-x))
 plant("relu", 0, "no mask", lambda g, y, x: g)
 plant("relu", 0, "mask of the cotangent", lambda g, y, x: tg.where(g > 0, g, g * 0))
 plant("leaky_relu", 0, "slope ignored",
@@ -162,8 +161,9 @@ plant("elu", 0, "alpha ignored",
       lambda g, y, x, alpha=1.0: g * tg.where(x > 0, 1, tg.exp(tg.minimum(x, 0))))
 plant("elu", 0, "result detached",
       lambda g, y, x, alpha=1.0: g * tg.where(x > 0, 1, raw(y) + alpha))
-plant("sigmoid in silu", 0, "dropped", lambda g, y, x: g * 0)
-plant("sigmoid in silu", 0, "half detached", lambda g, y, x: g * (y * (1 - raw(y))))
+plant("silu", 0, "second term dropped", lambda g, y, x: g * tg.sigmoid(x))
+plant("silu", 0, "half detached",
+      lambda g, y, x: g * (tg.sigmoid(x) + y * (1 - tg.sigmoid(raw(x)))))
 plant("erf in gelu", 0, "constant dropped", lambda g, y, x: g * tg.exp(-x * x))
 plant("tanh in gelu", 0, "detached", lambda g, y, x: g * (1 - raw(y) * raw(y)))
 plant("maximum", 0, "whole tie", lambda g, y, a, b: tg.where(a >= b, g, 0))
@@ -297,10 +297,9 @@ plant_each("concatenate", "the first part always", lambda n, right, g, y, *xs, a
            tg.getitem(g, (*[slice(None)] * (axis % g.ndim), slice(0, xs[n].shape[axis]))))
 plant_each("concatenate", "backwards",
            lambda n, right, g, y, *xs, axis=0: tg.flip(right(g, y, *xs, axis=axis)))
-plant_each("concatenate in stack", "the first part always",
-           lambda n, right, g, y, *xs, axis=0:
-           tg.getitem(g, (*[slice(None)] * (axis % g.ndim), slice(0, 1))))
-plant_each("concatenate in stack", "backwards",
+plant_each("stack", "the first part always",
+           lambda n, right, g, y, *xs, axis=0: tg.getitem(g, (*[slice(None)] * (axis % g.ndim), 0)))
+plant_each("stack", "backwards",
            lambda n, right, g, y, *xs, axis=0: right(tg.flip(g, axis), y, *xs, axis=axis))
 for _op in ("getitem", "take", "take_along_axis", "embedding"):
     plant(f"getitem in {_op}", 0, "the last of a repeated index",

@@ -153,9 +153,14 @@ def softplus(x):
 softplus.defvjp(lambda g, y, x: g * sigmoid(x))
 
 
+@primitive
 def logsigmoid(x):
     """log(sigmoid(x)), elementwise, without the -inf (and the NaN gradient) of the naive form."""
-    return -softplus(-x)
+    xp = array_module(x)
+    return xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.abs(x)))
+
+
+logsigmoid.defvjp(lambda g, y, x: g * sigmoid(-x))
 
 
 @primitive
@@ -202,9 +207,18 @@ def gelu(x, approximate: str = "none"):
     raise ValueError(f'gelu: approximate is "none" or "tanh", not {approximate!r}')
 
 
+@primitive
 def silu(x):
     """x sigmoid(x), elementwise, also called swish (Hendrycks, Gimpel 2016)."""
     return x * sigmoid(x)
+
+
+def _silu_vjp(g, y, x):
+    s = sigmoid(x)
+    return g * (s + y * (1 - s))
+
+
+silu.defvjp(_silu_vjp)
 
 
 # ---- choosing ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import math
 import string
 
+from tinygrad_opt import refusals
 from tinygrad_opt.arguments import checked_for_einsum
 from tinygrad_opt.autograd import primitive, writes
 from tinygrad_opt.backend import array_module
@@ -12,7 +13,10 @@ from tinygrad_opt.tensor import raw_array
 @primitive
 def matmul(a, b):
     """a @ b: (..., n, k) @ (..., k, m) → (..., n, m), leading axes broadcast; 1-D is a vector."""
-    return a @ b
+    try:
+        return a @ b
+    except (TypeError, ValueError) as error:
+        raise refusals.misfit_factors(a, b, error) from None
 
 
 def _matmul_vjp_a(g, y, a, b, bias=None):
@@ -44,7 +48,10 @@ matmul.defvjp(_matmul_vjp_a, _matmul_vjp_b)
 def linear(x, weight, bias):
     """x @ weight + bias, (..., n_in) @ (n_in, n_out) + (n_out,): one op, for the bias is added in
     place to the fresh product."""
-    y = x @ weight
+    try:
+        y = x @ weight
+    except (TypeError, ValueError) as error:
+        raise refusals.misfit_factors(x, weight, error) from None
     if bias.shape != y.shape[-1:]:
         raise ValueError(f"a bias of shape {bias.shape} for a weight {weight.shape}")
     if y.dtype != bias.dtype:

@@ -28,7 +28,7 @@ def _cross_entropy_vjp(g, y, logits, log_p, one_hot):
     return (p - one_hot) * (g / len(one_hot))
 
 
-_cross_entropy.defvjp(_cross_entropy_vjp, None, None)
+_cross_entropy.defvjp(_cross_entropy_vjp, None, None)  # the others are constants
 
 
 def cross_entropy(logits, labels):
@@ -46,7 +46,7 @@ def cross_entropy(logits, labels):
         ValueError: other shapes, or an empty batch.
     """
     logits = operand(logits, "cross_entropy")
-    one_hot = arguments.checked_labels(labels, logits)
+    one_hot = arguments.checked_one_hot(labels, logits)
     if type(logits) is Tensor and logits.op is softmax:
         suspicions.softmax_twice(logits.shape[1])
     constant = logits.detach() if type(logits) is Tensor else logits

@@ -154,6 +154,18 @@ def _concatenate_vjp(n, g, y, *arrays, axis=0):
 _concatenate.defvjp_each(_concatenate_vjp)
 
 
+@primitive
+def _stack(*arrays, axis=0):
+    return array_module(arrays[0]).stack(arrays, axis=axis)
+
+
+def _stack_vjp(n, g, y, *arrays, axis=0):
+    return getitem(g, (*(slice(None),) * axis, n))
+
+
+_stack.defvjp_each(_stack_vjp)
+
+
 def concatenate(arrays, axis=0):
     """A list of tensors joined along the axis `axis`, which they have already (None: flattened)."""
     arrays = arguments.checked_list(arrays, "concatenate")
@@ -169,7 +181,7 @@ def stack(arrays, axis=0):
     arrays = arguments.checked_list(arrays, "stack")
     arguments.check_alike(arrays)
     axis = arguments.checked_axis(axis, arrays[0].ndim + 1, "stack")
-    return _concatenate(*(expand_dims(a, axis) for a in arrays), axis=axis)
+    return _stack(*arrays, axis=axis)
 
 
 def split(x, indices_or_sections, axis=0):
