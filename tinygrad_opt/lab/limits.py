@@ -262,8 +262,9 @@ def _hessian(loss: Callable[[], Tensor], tensors: Sequence[Tensor]) -> Callable:
         raise FloatingPointError(f"limits: the loss is {value.item()}")
     if value.op is not None and value.inputs is None:
         raise ValueError("limits: loss() gives the loss alone, without a walk backward()")
-    reached = walk(value, array_module(value.data).ones_like(value.data))[0]
-    if not value.requires_grad or not reached.keys() & set(tensors):
+    one = array_module(value.data).ones_like(value.data)
+    reached = walk(value, one)[0] if value.requires_grad else {}
+    if not reached.keys() & set(tensors):
         raise ValueError(
             "limits: the loss depends on none of the weights of this optimizer (or was computed "
             "inside no_grad())"
@@ -289,9 +290,9 @@ def _hessian(loss: Callable[[], Tensor], tensors: Sequence[Tensor]) -> Callable:
 def _undisturbed(model: Any) -> Iterator[None]:
     """What a forward pass may change besides its result, afterwards as it was: buffers, such as
     running means, and the generator."""
-    walk = model._walk() if isinstance(model, Module) else ()
+    inside = model._walk() if isinstance(model, Module) else ()
     buffers = [(t, t._data, t.numpy(), t.written)
-               for _, t in walk if isinstance(t, Tensor) and not t.requires_grad]  # fmt: skip
+               for _, t in inside if isinstance(t, Tensor) and not t.requires_grad]  # fmt: skip
     generator = backend.generator()
     drawn = generator.bit_generator.state
     try:
