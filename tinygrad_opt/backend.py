@@ -234,9 +234,11 @@ def where(condition: Array, a: Any, b: Any) -> Array:
 def gated(g: Array, y: Array) -> Array:
     """g where y, the result of a relu, is above 0, else y, which is 0 there or a NaN: on a GPU in
     one kernel, but for half precision."""
-    if type(y) is np.ndarray or y.dtype.itemsize < 4:
-        return where(y > 0, g, y)
-    return _gate(array_module(y))(g, y)
+    if type(y) is np.ndarray:
+        # One dot product shows that there is no NaN, and to put 0 there is quicker.
+        quick = y.dtype in _BITS and y.flags.c_contiguous and np.vdot(y, y) < np.inf
+        return where(y > 0, g, 0 if quick else y)
+    return where(y > 0, g, y) if y.dtype.itemsize < 4 else _gate(array_module(y))(g, y)
 
 
 @functools.cache
