@@ -3,8 +3,8 @@
     import tinygrad_opt as tg
 
 `tg.Tensor` and every op (`tg.exp`, `tg.matmul`, `tg.cross_entropy`, ...) live here; modules in
-`tg.nn`, optimizers in `tg.optim`, data sets in `tg.data`, the training loop in `tg.train`, and the
-checks of gradients in `tg.testing`.
+`tg.nn`, optimizers in `tg.optim`, data sets in `tg.data`, the training loop in `tg.train`, saving
+and resuming in `tg.checkpoint`, and the checks of gradients in `tg.testing`.
 """
 
 import builtins
@@ -21,7 +21,7 @@ from tinygrad_opt.tensor import Tensor
 
 __version__ = "0.1.0"
 
-_MODULES = ("data", "lab", "nn", "optim", "plots", "suspicions", "testing", "train")
+_MODULES = ("checkpoint", "data", "lab", "nn", "optim", "plots", "suspicions", "testing", "train")
 
 
 def __getattr__(name: str) -> Any:

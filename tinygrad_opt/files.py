@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,29 +10,43 @@ from typing import BinaryIO
 
 
 @contextmanager
-def replacing(path: Path | str) -> Iterator[BinaryIO]:
+def replacing(path: Path | str, keep: Path | str | None = None) -> Iterator[BinaryIO]:
     """A binary file to write into, which becomes `path` when the block ends.
 
         with replacing("race.png") as file:
             picture.save(file, "PNG")
 
     Where the block ends by an error or an interrupt, or the process is killed, what was at `path`
-    is still there as it was. A link stays a link: what it leads to is replaced.
+    is still there as it was. What a killed process has left unfinished beside it is swept up by the
+    next one that writes there. A link stays a link: what it leads to is replaced.
+
+    Args:
+        path: the file.
+        keep: a name in the same folder, under which what was at `path` stays, in the place of what
+            was there. There is a file at `path` all the while.
 
     Raises OSError, naming `path`, where it cannot be written.
     """
     asked, path = path, Path(os.path.realpath(path))
-    beside = path.with_name(f".{path.name}.{os.getpid()}")  # on the same disk, and hidden
+    beside, second = _beside(path), path if keep is None else _beside(Path(keep))
     try:
+        for name in (path, *([keep] if keep else [])):
+            _sweep(Path(name))
         with beside.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())  # or a power failure could keep the new name and lose the rest
+        if keep is not None and path.exists():
+            _twin(path, second)
+            os.replace(second, keep)
+            second.unlink(missing_ok=True)  # of two names of one file, a replacement leaves both
         os.replace(beside, path)
+        _settle(path.parent)
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        if isinstance(error, OSError) and error.filename == str(beside):
+        for left in {beside, second} - {path}:
+            with contextlib.suppress(OSError):
+                left.unlink()
+        if isinstance(error, OSError) and error.filename in (str(beside), str(second)):
             error.filename, error.filename2 = str(asked), None
         raise
 
@@ -41,3 +56,54 @@ def write_text(path: Path | str, text: str) -> Path:
     with replacing(path) as file:
         file.write(text.encode())
     return Path(path)
+
+
+def _beside(path: Path) -> Path:
+    """Where this process writes what becomes `path`: on the same disk, and hidden."""
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _twin(path: Path, second: Path) -> None:
+    """Give the file `path` a second name; where the disk has no such thing, copy it."""
+    second.unlink(missing_ok=True)
+    try:
+        os.link(path, second)
+    except OSError:
+        with path.open("rb") as source, second.open("wb") as file:
+            shutil.copyfileobj(source, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed processes have left beside `path`, and nothing of those that live."""
+    start = f".{path.name}."
+    with contextlib.suppress(OSError):
+        for left in path.parent.iterdir():
+            number = left.name.removeprefix(start)
+            if left.name.startswith(start) and number.isdecimal() and not _lives(int(number)):
+                with contextlib.suppress(OSError):  # another process may sweep, too
+                    left.unlink()
+
+
+def _lives(process: int) -> bool:
+    if os.name != "posix":  # there os.kill would kill, and an open file cannot be removed
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it lives, and is somebody else's
+        return True
+    return True
+
+
+def _settle(folder: Path) -> None:
+    """Have the disk keep the names in the folder, too, where it can be asked to."""
+    if os.name == "posix":
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

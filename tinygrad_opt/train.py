@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from tinygrad_opt import backend
 from tinygrad_opt.autograd import detect_anomaly, no_grad
 from tinygrad_opt.backend import Array, array_module
+from tinygrad_opt.checkpoint import save as save_checkpoint
 from tinygrad_opt.data.batches import Batches
 from tinygrad_opt.data.checks import look_for_sorted_classes, samples, whole
 from tinygrad_opt.nn import Module
@@ -120,6 +122,38 @@ class History:
         names = "loss accuracy val_loss val_accuracy step_loss step_seconds smooth".split()
         return {name: getattr(self, name) for name in names}
 
+    def state_dict(self) -> dict[str, Any]:
+        """All of it as plain data and arrays with a number a batch or a step, for a checkpoint."""
+        self._settle()
+        parts = list(itertools.chain(*self._steps))
+        return {
+            "smooth": self.smooth,
+            "epochs": [list(epoch) for epoch in self.epochs],
+            "step_seconds": np.array(self.step_seconds, "float64"),
+            "step_batches": np.array([len(parts) for parts in self._steps], "int64"),
+            "loss": np.array([part.loss for part in parts], "float64"),
+            "samples": np.array([part.samples for part in parts], "int64"),
+            "hits": np.array([-1 if part.hits is None else part.hits for part in parts], "int64"),
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Become the history that `state_dict()` was taken of. ValueError, with nothing changed,
+        for what is none."""
+        fresh = History()
+        try:
+            rows = zip(*(saved[name].tolist() for name in ("loss", "samples", "hits")), strict=True)
+            parts = iter([Seen(loss, n, None if hits < 0 else hits) for loss, n, hits in rows])
+            fresh.smooth = saved["smooth"]
+            fresh.epochs = [Epoch(*values) for values in saved["epochs"]]
+            fresh.step_seconds = saved["step_seconds"].tolist()
+            fresh._steps = [[next(parts) for _ in range(n)] for n in saved["step_batches"].tolist()]
+            fresh._settled = len(fresh._steps)
+            if next(parts, None) or len(fresh.step_seconds) != fresh.steps:
+                raise ValueError("its numbers of steps differ")
+        except Exception as error:
+            raise ValueError(f"this is no state of a History: {error!r}") from error
+        vars(self).update(vars(fresh))
+
     def __repr__(self) -> str:
         count = f"History: {len(self.epochs)} epochs, {self.steps} steps"
         names = [name for name in Epoch._fields if self._column(name)]
@@ -137,6 +171,14 @@ class History:
     def _add(self, parts: list[Seen], seconds: float) -> None:
         self._steps.append(parts)
         self.step_seconds.append(seconds)
+
+    def _last(self, batches: int) -> int:
+        """How many of the last steps have seen so many batches."""
+        steps = 0
+        while batches > 0 and steps < self.steps:
+            steps += 1
+            batches -= len(self._steps[-steps])
+        return steps
 
     def _close_epoch(self, first: int, val_loss: float | None, val_accuracy: float | None) -> None:
         """The steps from `first` on were an epoch."""
@@ -183,6 +225,8 @@ def fit(
     history: History | None = None,
     progress: bool | None = None,
     label: str = "training",
+    checkpoint: Path | str | None = None,
+    every: int | None = None,
 ) -> History:
     """Train `model` in place, and tell how it went.
 
@@ -202,7 +246,8 @@ def fit(
             (the validation loss, if there is one), for schedules that wait for a plateau.
         batches: (x, y) pairs, one sample a row: a `Batches`, a list, anything that can be iterated
             once an epoch.
-        epochs: how many, 0 or more.
+        epochs: how many, 0 or more; one that a checkpoint was taken in the midst of is the first of
+            them, and goes on there.
         accumulate: one update from so many consecutive batches: the gradient is that of all their
             samples together, also where the batches differ in size. What is left at the end of an
             epoch (7 batches, accumulate=3: one) makes a smaller update of its own.
@@ -215,6 +260,11 @@ def fit(
         progress: True for a progress bar on stderr, False for none, None for one where stderr is a
             terminal. It reads the loss four times a second at most.
         label: what stands before the bar.
+        checkpoint: a file, "run.ckpt": at the end of each epoch, model, optimizer, batches (which
+            are a `Batches` then), history and the seeded generator are saved there. After
+            `tg.checkpoint.load` of the five, `fit` goes on to the same bits as if it had not
+            stopped.
+        every: save after so many steps, too.
 
     Returns:
         The History. The model ends in the mode, training or evaluation, in which it came; in
@@ -226,8 +276,11 @@ def fit(
             that step. (On CuPy, which is not waited for, it comes at the end of the epoch, tells
             the step and the learning rate, and the weights have moved on.)
         ValueError: a count out of its range; an optimizer that holds none of the model's
-            parameters; validation or batches that are not pairs; no batches.
-        TypeError: a loss that is not one number; an iterator for several epochs.
+            parameters; validation or batches that are not pairs; no batches; `every` without
+            `checkpoint`.
+        TypeError: a loss that is not one number; an iterator for several epochs; with `checkpoint`,
+            a model that is no Module or batches that are no `Batches`.
+        OSError: the checkpoint cannot be written; the run stands where it was to be saved.
 
     An interrupt (Ctrl-C) passes through. Between the updates it leaves the weights of the last
     whole step; in the midst of one, of a large model, a part of them may have moved already.
@@ -241,20 +294,34 @@ def fit(
             f"{epochs} epochs: pass a Batches, or a list of (x, y) pairs"
         )
     _check_owner(model, optimizer)
+    every = _checked_every(checkpoint, every, model, batches)
     if isinstance(batches, Batches) and not batches.shuffle:
         look_for_sorted_classes(batches.y, batches.batch_size)
     held_out = None if validation is None else _held_out(validation)
     history = History() if history is None else history
     history.smooth = smooth
-    total = len(batches) * epochs if isinstance(batches, Sized) else None
+    done = batches.done if isinstance(batches, Batches) else 0
+    total = len(batches) * epochs - done if isinstance(batches, Sized) else None
     epoch = 0
+
+    def is_due() -> bool:
+        if not every or history.steps % every:
+            return False
+        return isinstance(batches, Batches) and batches.position[1] > 0  # else its end saves
+
+    def save() -> None:
+        if checkpoint is not None:
+            parts = {"model": model, "optimizer": optimizer, "batches": batches, "history": history}
+            save_checkpoint(checkpoint, **parts)
 
     def note() -> str:
         return f"epoch {epoch + 1}/{epochs}  loss {history.loss_at(history.steps - 1):.4g}"
 
     with _mode(model, training=True), Bar(progress, label, total) as bar:
         for epoch in range(epochs):
-            first, pairs = history.steps, iter(batches)
+            # The first epoch may have begun before a checkpoint was loaded.
+            first = history.steps - (history._last(done) if epoch == 0 else 0)
+            pairs = iter(batches)
             while group := [_pair(item) for item in itertools.islice(pairs, accumulate)]:
                 started = time.perf_counter()
                 try:
@@ -263,16 +330,16 @@ def fit(
                     raise FloatingPointError(_told(error, history, optimizer, epoch)) from error
                 history._add(parts, time.perf_counter() - started)
                 bar.advance(len(group), note)
+                if is_due():
+                    _check_late(history, first, optimizer)
+                    save()
             if history.steps == first:
                 raise ValueError(f"fit: epoch {epoch + 1} has no batches")
             val = (None, None) if held_out is None else _validated(model, loss, optimizer, held_out)
             history._close_epoch(first, *val)
-            try:
-                _check_recorded(history, first)
-                optimizer.raise_if_not_finite()
-            except FloatingPointError as error:
-                raise FloatingPointError(f"{error}; {_rates(optimizer)} by now") from error
+            _check_late(history, first, optimizer)
             optimizer.observe(history.epochs[-1].loss if held_out is None else val[0])
+            save()
     return history
 
 
@@ -382,6 +449,22 @@ def _check_owner(model: Any, optimizer: Any) -> None:
         )
 
 
+def _checked_every(checkpoint: Any, every: Any, model: Any, batches: Any) -> int:
+    """After how many steps to save, 0 for none."""
+    if checkpoint is None:
+        if every is not None:
+            raise ValueError('fit: every is for checkpoints: say checkpoint="run.ckpt", too')
+        return 0
+    if not isinstance(model, Module):
+        raise TypeError(f"fit: a checkpoint is of a Module, not of a {type(model).__name__}")
+    if not isinstance(batches, Batches):
+        raise TypeError(
+            f"fit: a checkpoint says where in the data it was taken, which a Batches knows and a "
+            f"{type(batches).__name__} does not: pass a tg.data.Batches"
+        )
+    return 0 if every is None else whole("fit: every", every, least=1)
+
+
 def _pair(item: Any) -> tuple[Any, Any]:
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         what = f"{len(item)} parts" if isinstance(item, (tuple, list)) else type(item).__name__
@@ -409,8 +492,18 @@ def _check_loss(value: Any, model: Callable, loss: Callable, x: Any, y: Any) -> 
         raise FloatingPointError(f"the loss is {value.item()}: {_culprit(model, loss, x, y)}")
 
 
+def _check_late(history: History, first: int, optimizer: Any) -> None:
+    """What is told of a GPU's numbers when they are read, for steps from `first` on."""
+    try:
+        _check_recorded(history, first)
+        optimizer.raise_if_not_finite()
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{error}; {_rates(optimizer)} by now") from error
+
+
 def _check_recorded(history: History, first: int) -> None:
     """What `_check_loss` left to later, for steps from `first` on: only a GPU can be late here."""
+    history._settle()
     for step in range(first, history.steps):
         if not math.isfinite(_mean_loss(history._steps[step])):
             raise FloatingPointError(

@@ -1,9 +1,11 @@
 """An epoch is a permutation cut into batches, and the permutation follows from (seed, epoch) alone.
 
-So there is no generator state to save. Training that stopped goes on with `batches.epoch = k`, and
-the k-th epoch is the same one on every machine and backend.
+So there is no generator state to save. Training that stopped after s batches of epoch k goes on
+with `batches.epoch, batches.done = k, s`, and the k-th epoch is the same one on every machine and
+backend.
 """
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +14,8 @@ import numpy as np
 from tinygrad_opt import backend
 from tinygrad_opt.backend import Array
 from tinygrad_opt.data.checks import Range, integer_range, samples, whole
+
+SETTINGS = ("batch_size", "seed", "shuffle", "drop_last", "window")  # what the order follows from
 
 
 class Batches:
@@ -32,8 +36,10 @@ class Batches:
     Attributes:
         epoch: the number of the epoch that the next iteration runs through, 0 first. It grows by
             one when an iteration begins, so a loop that is left early is followed by the next
-            epoch, and two loops at once are two different epochs. To resume after s batches of
-            epoch k, assign `batches.epoch = k` and begin with `itertools.islice(batches, s, None)`.
+            epoch, and two loops at once are two different epochs.
+        done: how many batches of that epoch the next iteration leaves out, as an earlier run has
+            seen them; 0, and 0 again when an iteration begins. To resume after s batches of epoch
+            k, assign `batches.epoch, batches.done = k, s`; `position` tells what to assign.
         x, y: read-only views. A C-contiguous NumPy array is not copied, so later edits of it are
             seen on NumPy; a GPU gets its one copy when its first epoch begins.
 
@@ -69,7 +75,8 @@ class Batches:
             )
         self.seed = whole(f"{name}: seed", seed)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
-        self.epoch = 0
+        self._epoch = self._done = 0
+        self._given: list[int] | None = None  # of the iteration under way: its epoch, batches out
         self._copies: dict[str, tuple[Array, Array, Range, Range]] = {}
 
     @property
@@ -78,7 +85,30 @@ class Batches:
 
     @epoch.setter
     def epoch(self, number: int) -> None:
-        self._epoch = self._number(number)
+        self._epoch, self._given = self._number(number), None
+
+    @property
+    def done(self) -> int:
+        return self._done
+
+    @done.setter
+    def done(self, number: int) -> None:
+        number = whole(f"{type(self).__name__}: done", number)
+        if number >= len(self):
+            raise ValueError(f"{type(self).__name__}: done is less than the {len(self)} batches of "
+                             f"an epoch, not {number}")  # fmt: skip
+        self._done, self._given = number, None
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """(epoch, done) from which another run goes on after the batches given out so far.
+
+        Inside a loop, the batch at hand counts as done: ask after its step. After the last batch of
+        an epoch, and after a loop that was left early, it is the next epoch, (epoch, 0). Of two
+        loops at once it is that of the one begun last.
+        """
+        epoch, done = self._given or (self.epoch, self.done)
+        return (epoch, done) if done < len(self) else (epoch + 1, 0)
 
     def _number(self, epoch: int) -> int:
         return whole(f"{type(self).__name__}: epoch", epoch)
@@ -103,11 +133,23 @@ class Batches:
         # No generator function: its body would begin at the first next(), and then two iterators
         # that are made together would both claim one epoch.
         x, y, of_x, of_y = self._here()
-        order = backend.asarray(self.order(self.epoch))
-        self.epoch += 1
+        epoch, done = self.epoch, self.done
+        order = backend.asarray(self.order(epoch))
+        self.epoch, self._done = epoch + 1, 0
         size = self.batch_size
-        cuts = (order[k * size : (k + 1) * size] for k in range(len(self)))
-        return ((_taken(x, rows, of_x), _taken(y, rows, of_y)) for rows in cuts)
+        cuts = (order[k * size : (k + 1) * size] for k in range(done, len(self)))
+        pairs = ((_taken(x, rows, of_x), _taken(y, rows, of_y)) for rows in cuts)
+        return self._counted(pairs, [epoch, done])
+
+    def _counted(self, pairs: Iterator, given: list[int]) -> Iterator[tuple[Array, Array]]:
+        self._given = given
+        try:
+            for pair in pairs:
+                given[1] += 1
+                yield pair
+        finally:
+            if self._given is given:
+                self._given = None
 
     def _here(self) -> tuple[Array, Array, Range, Range]:
         """x and y on the current backend, copied there once, and on a GPU the ranges of both: that
@@ -117,6 +159,35 @@ class Batches:
             known = map(integer_range, (self.x, self.y)) if name != "numpy" else (None, None)
             self._copies[name] = backend.asarray(self.x), backend.asarray(self.y), *known
         return self._copies[name]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position as plain data, and what it depends on: the settings, and the size and dtype
+        of the data. The data themselves are not in it."""
+        settings = {name: getattr(self, name) for name in SETTINGS if hasattr(self, name)}
+        epoch, done = self.position
+        return {"kind": type(self).__name__, "x": f"{self.x.dtype} {self.x.shape}",
+                "y": f"{self.y.dtype} {self.y.shape}", **settings,
+                "epoch": epoch, "done": done}  # fmt: skip
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on where `state_dict()` was taken. ValueError, with nothing changed, listing all that
+        differs: kind, settings, size or dtype of the data."""
+        mine = self.state_dict()
+        if not isinstance(saved, dict) or set(saved) != set(mine):
+            what = sorted(saved) if isinstance(saved, dict) else type(saved).__name__
+            raise ValueError(f"a state of {type(self).__name__} has {sorted(mine)}, not {what}")
+        found = [f"{key} is {saved[key]!r} there, {here!r} here" for key, here in mine.items()
+                 if key not in ("epoch", "done") and saved[key] != here]  # fmt: skip
+        twin = copy.copy(self)
+        for key in ("epoch", "done"):
+            try:
+                setattr(twin, key, saved[key])
+            except ValueError as error:
+                found.append(str(error))
+        if found:
+            head = f"this state does not fit {type(self).__name__}:"
+            raise ValueError("\n- ".join([head, *found]))
+        self.epoch, self.done = saved["epoch"], saved["done"]
 
     def __repr__(self) -> str:
         return (

@@ -1,0 +1,381 @@
+"""A run that stops is a run that can go on: all that the coming steps depend on, in one file.
+
+    tg.checkpoint.save("run.ckpt", model=model, optimizer=optimizer, batches=batches)
+    tg.checkpoint.load("run.ckpt", model=model, optimizer=optimizer, batches=batches)
+
+The arrays are stored as safetensors, all else as JSON, and nothing as pickle: to load a file runs
+no code of it. A SHA-256 over both tells a damaged file from a whole one.
+"""
+
+import copy
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_opt import backend
+from tinygrad_opt.backend import Array
+from tinygrad_opt.data.batches import Batches
+from tinygrad_opt.files import replacing
+from tinygrad_opt.nn import Module
+from tinygrad_opt.optim.atomic import uninterrupted
+from tinygrad_opt.optim.optimizer import Optimizer
+from tinygrad_opt.optim.wrappers import Wrapper
+from tinygrad_opt.tensor import Tensor
+
+__all__ = ["CheckpointError", "Loaded", "load", "save"]
+
+VERSION = "1"  # of the format; the digest is made in one way in all of them
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be loaded. Nothing has been changed then.
+
+    Attributes:
+        problems: a string for each, all of them.
+    """
+
+    def __init__(self, path: Path | str, problems: list[str]):
+        self.problems = problems
+        count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+        super().__init__(f"{path}: {count}, and nothing was loaded:\n- " + "\n- ".join(problems))
+
+
+class _Damaged(Exception):
+    """This file is no whole checkpoint; another one may be."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What `load` tells.
+
+    Attributes:
+        path: the file that was read: the one asked for, or the one before it.
+        step: how many steps its optimizer has taken; None where none was saved.
+        notes: those that were given to `save`; {} without.
+        left: the names of the parts in the file that were not asked for.
+    """
+
+    path: Path
+    step: int | None
+    notes: dict[str, Any]
+    left: tuple[str, ...]
+
+
+# ---- saving and loading --------------------------------------------------------------------------
+
+
+def save(
+    path: Path | str,
+    *,
+    model: Module | None = None,
+    optimizer: Any = None,
+    batches: Batches | None = None,
+    history: Any = None,
+    random: bool | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint of the parts that are given.
+
+    What was at `path` stays beside it as `path` + ".previous". Whatever happens meanwhile, a kill
+    or a power failure included, one of the two is whole: the new file is written beside them, read
+    back and compared, and only then takes its place.
+
+    Args:
+        path: the file, "run.ckpt".
+        model: its parameters and buffers.
+        optimizer: of tg.optim: its slots, hyper-parameters, schedules and t.
+        batches: a `Batches`: its `position`, settings and the size of its data, not the data.
+        history: a `tg.train.History`.
+        random: the state of the generator behind dropout and initial weights, see
+            `tg.manual_seed`. By default it is saved where an optimizer is.
+        notes: whatever else JSON can hold, or arrays, under names: numbers (NaN and infinities
+            too), strings, lists, dicts. A tuple comes back as a list.
+
+    Raises:
+        OSError: `path` cannot be written. What was there is as it was, as after each error here.
+        TypeError: a part is not what it should be, or notes hold what JSON has no word for.
+        RuntimeError: the weights stand elsewhere for a while: inside `look_ahead()`, or while
+            `ScheduleFree` is in evaluation.
+        FloatingPointError: the optimizer has met a gradient that is NaN or inf, on a GPU.
+        CheckpointError: what is read back is not what was written.
+    """
+    parts = _parts(model, optimizer, batches, history, random)
+    tree = {name: part.state_dict() for name, part in parts.items()}
+    tree["notes"] = {} if notes is None else notes
+    tree["step"] = None if optimizer is None else optimizer.t
+    if not isinstance(tree["notes"], Mapping):
+        raise TypeError(f"notes is a dict, not a {type(notes).__name__}")
+    data = _encoded(tree)
+    target, before = _places(path)
+    keep = before if target.is_file() and (_is_whole(target) or not before.exists()) else None
+    with replacing(target, keep) as file:
+        file.write(data)
+        file.flush()
+        if not _is_whole(Path(file.name)):
+            raise CheckpointError(path, ["what was read back is not what was written: is the disk "
+                                         "failing? The old file is as it was"])  # fmt: skip
+
+
+def load(
+    path: Path | str,
+    *,
+    model: Module | None = None,
+    optimizer: Any = None,
+    batches: Batches | None = None,
+    history: Any = None,
+    random: bool | None = None,
+) -> Loaded:
+    """Put a checkpoint into the parts that are given, which then go on as those that were saved.
+
+    All is checked before anything changes, and an interrupt meanwhile leaves all as it was or all
+    loaded. Arrays go to the backend where the model is. A file that is missing or damaged is
+    replaced by the one before it, `path` + ".previous", with a RuntimeWarning.
+
+    Args:
+        path: the file that `save` wrote.
+        model, optimizer, batches, history: as made for the run: the same layers, the same kind of
+            optimizer over parameters of the same names, the same data.
+        random: put the generator behind dropout back to where it was. By default where an
+            optimizer is given, for then training goes on.
+
+    Returns:
+        A `Loaded`: the notes, the step, and which parts of the file nobody asked for.
+
+    Raises:
+        CheckpointError: listing every problem at once: no whole file; a newer format; a part that
+            the file lacks; names, shapes, dtypes, kinds, groups or settings that differ.
+        TypeError: a part is not what it should be.
+    """
+    parts = _parts(model, optimizer, batches, history, random)
+    found, tree = _whole_one(path)
+    problems = []
+    for name, part in parts.items():
+        if name in tree:
+            problems += [f"{name}: {line}" for line in _problems(_twin(part), tree[name])]
+        else:
+            problems.append(f"{name}: it was saved without; there are {', '.join(_names(tree))}")
+    if problems:
+        raise CheckpointError(path, problems)
+    with uninterrupted():
+        for name, part in parts.items():
+            part.load_state_dict(tree[name])
+    left = tuple(name for name in _names(tree) if name not in parts)
+    return Loaded(found, tree["step"], tree["notes"], left)
+
+
+def _parts(
+    model: Any, optimizer: Any, batches: Any, history: Any, random: bool | None
+) -> dict[str, Any]:
+    """The parts that are given, by name, each with `state_dict` and `load_state_dict`."""
+    for part, is_one, wanted in (
+        (model, isinstance(model, Module), "model is a Module"),
+        (optimizer, isinstance(optimizer, (Optimizer, Wrapper)), "optimizer is one of tg.optim"),
+        (batches, isinstance(batches, Batches), "batches is a Batches"),
+        (history, hasattr(history, "step_loss"), "history is a tg.train.History"),
+    ):
+        if part is not None and not is_one:
+            raise TypeError(f"checkpoint: {wanted}, not a {type(part).__name__}")
+    if optimizer is not None and optimizer._standing:
+        raise RuntimeError(
+            "checkpoint: the weights stand elsewhere for a while: leave the "
+            "`with optimizer.look_ahead()` (or averaged(), or the closure) first"
+        )
+    if random is None:
+        random = optimizer is not None
+    parts = {"model": model, "optimizer": optimizer, "batches": batches, "history": history,
+             "random": _Generator() if random else None}  # fmt: skip
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _names(tree: dict[str, Any]) -> list[str]:
+    return [name for name in tree if name not in ("notes", "step")]
+
+
+class _Generator:
+    """The seeded generator as a part; a twin of it has one of its own."""
+
+    def __init__(self, twin: Any = None):
+        self.twin = twin
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(backend.generator().bit_generator.state)
+
+    def load_state_dict(self, saved: Any) -> None:
+        (self.twin or backend.generator()).bit_generator.state = saved
+
+
+# ---- does it fit ---------------------------------------------------------------------------------
+
+
+def _twin(part: Any) -> Any:
+    """Another of the kind to try a state on."""
+    if isinstance(part, _Generator):
+        return _Generator(np.random.default_rng(0))
+    if isinstance(part, (Optimizer, Wrapper)):
+        return copy.deepcopy(part)
+    if not isinstance(part, Module):
+        return copy.copy(part)  # whose loading assigns attributes and writes into none
+    twin = Module()  # with tensors of the same names, for the model may hold much that is no tensor
+    with backend.use("numpy"):
+        for t, names in part._names().items():
+            vars(twin).update(dict.fromkeys(names, Tensor(np.empty(t.shape, t.dtype))))
+    return twin
+
+
+def _problems(twin: Any, saved: Any) -> list[str]:
+    """All that keeps `saved` from being loaded, what is inside a wrapper first."""
+    found: list[str] = []
+    if isinstance(twin, Wrapper) and isinstance(saved, dict) and "inside" in saved:
+        found = _problems(twin.optimizer, saved["inside"])
+    try:
+        twin.load_state_dict(saved)
+    except Exception as error:
+        head, *rest = str(error).splitlines() or [type(error).__name__]
+        lines = [line.strip().removeprefix("- ") for line in rest] or [head]
+        found += [line for line in lines if line not in found]
+    return found
+
+
+# ---- the files -----------------------------------------------------------------------------------
+
+
+def _places(path: Path | str) -> tuple[Path, Path]:
+    """The file itself, links followed, and the one that keeps the checkpoint before it."""
+    target = Path(os.path.realpath(path))
+    return target, target.with_name(target.name + ".previous")
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _decoded(path.read_bytes())
+    except (OSError, _Damaged):
+        return False
+    except CheckpointError:  # of a newer version
+        pass
+    return True
+
+
+def _whole_one(path: Path | str) -> tuple[Path, dict[str, Any]]:
+    """The newest whole checkpoint there is, and where it was found."""
+    problems: list[str] = []
+    for place in _places(path):
+        try:
+            tree = _decoded(place.read_bytes())
+        except FileNotFoundError:
+            problems.append(f"{place.name} is not there")
+        except OSError as error:
+            problems.append(f"{place.name} cannot be read: {error.strerror}")
+        except _Damaged as error:
+            problems.append(f"{place.name} {error}")
+        except CheckpointError as error:
+            raise CheckpointError(path, [f"{place.name} {error.problems[0]}"]) from None
+        else:
+            if problems:
+                warnings.warn(
+                    f"{problems[0]}: loaded the checkpoint before it, {place.name}, of step "
+                    f"{tree['step']}",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            return place, tree
+    raise CheckpointError(path, problems)
+
+
+# ---- the format: safetensors, whose metadata hold the JSON and the digest ------------------------
+
+
+def _encoded(tree: dict[str, Any]) -> bytes:
+    from safetensors.numpy import save
+
+    arrays: dict[str, Array] = {}
+    places: dict[str, list] = {}
+    plain = _without_arrays(tree, [], arrays, places)
+    text = json.dumps({"state": plain, "arrays": places})
+    metadata = {"tinygrad_opt": VERSION, "state": text, "sha256": _digest(VERSION, text, arrays)}
+    return save(arrays, metadata=metadata)
+
+
+def _decoded(data: bytes) -> dict[str, Any]:
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = header.get("__metadata__", {})
+        version, text, digest = (metadata.get(key) for key in ("tinygrad_opt", "state", "sha256"))
+    except Exception as error:  # of several kinds, as the bytes may say anything
+        raise _Damaged(f"is cut off, damaged or no checkpoint ({error})") from None
+    if not version or not text:
+        raise _Damaged("is a safetensors file, but no checkpoint of tinygrad_opt")
+    if digest != _digest(version, text, arrays):
+        raise _Damaged("is damaged: its SHA-256 is not the one that it was saved with")
+    if version != VERSION:
+        raise CheckpointError("", [f"is of the format {version}, and this tinygrad_opt reads "
+                                   f"{VERSION}: update it"])  # fmt: skip
+    try:
+        content = json.loads(text)
+        for key, place in content["arrays"].items():
+            node = content["state"]
+            for step in place[:-1]:
+                node = node[step]
+            node[place[-1]] = np.array(arrays[key])
+        return {"notes": content["state"]["notes"], "step": content["state"]["step"],
+                **content["state"]}  # fmt: skip
+    except Exception as error:
+        raise _Damaged(f"was made by something else than tinygrad_opt ({error!r})") from None
+
+
+def _without_arrays(
+    x: Any, place: list, arrays: dict[str, Array], places: dict[str, list]
+) -> Any:  # fmt: skip
+    """`x` as JSON has it, None where an array was: that is put into `arrays`, and into `places` the
+    way to it, under a name that says where it was."""
+    name = "/".join(map(str, place))
+    if isinstance(x, np.generic):
+        x = x.item()
+    if x is None or isinstance(x, (bool, int, float, str)):
+        return x
+    if backend.is_array(x):
+        if name in arrays:
+            raise ValueError(f"checkpoint: two arrays would be called {name}: rename one")
+        dtype = backend.check_dtype(x.dtype).newbyteorder("<")
+        # safetensors writes the memory as it lies; ascontiguousarray would make (1,) of ().
+        arrays[name] = np.asarray(backend.host(x), dtype, order="C")
+        places[name] = place
+        return None
+    if isinstance(x, Mapping):
+        for key in x:
+            if not isinstance(key, str):
+                raise TypeError(f"checkpoint: {name or 'a dict'} has the key {key!r}: JSON has "
+                                "strings alone for keys")  # fmt: skip
+        return {key: _without_arrays(y, [*place, key], arrays, places) for key, y in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [_without_arrays(y, [*place, n], arrays, places) for n, y in enumerate(x)]
+    raise TypeError(f"checkpoint: {name} is a {type(x).__name__}, for which JSON has no word: save "
+                    "numbers, strings, lists, dicts or arrays")  # fmt: skip
+
+
+def _digest(version: str, text: str, arrays: dict[str, Array]) -> str:
+    """SHA-256 over the version, the JSON, and name, dtype, shape and bytes of each array, each with
+    its length before it, so that nothing can pass for something else."""
+    found = hashlib.sha256()
+
+    def add(part: Any) -> None:
+        part = part.encode() if isinstance(part, str) else part
+        found.update(len(part).to_bytes(8, "little"))
+        found.update(part)
+
+    add(version)
+    add(text)
+    for name in sorted(arrays):
+        x = arrays[name]
+        for part in (name, x.dtype.name, str(x.shape), memoryview(x.reshape(-1).view(np.uint8))):
+            add(part)
+    return found.hexdigest()
