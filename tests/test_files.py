@@ -75,3 +75,97 @@ def test_a_link_stays_a_link_and_the_file_is_as_readable_as_any_other(path, tmp_
     other = tmp_path / "other"
     other.write_text("")
     assert stat.S_IMODE(os.stat(path).st_mode) == stat.S_IMODE(os.stat(other).st_mode)
+
+
+# ---- the one before, and what is left behind -----------------------------------------------------
+
+
+def links(works):
+    """A disk with hard links, or one without."""
+
+    def link(source, target):
+        raise PermissionError(1, "Operation not permitted", source, None, target)
+
+    return os.link if works else link
+
+
+@pytest.mark.parametrize("works", [True, False], ids=["linked", "copied"])
+def test_what_was_there_is_kept_under_the_other_name_and_the_path_is_never_empty(
+    path, works, monkeypatch
+):
+    monkeypatch.setattr(os, "link", links(works))
+    replace, there = os.replace, []
+
+    def noted(source, target):
+        there.append(path.exists())
+        replace(source, target)
+        there.append(path.exists())
+
+    monkeypatch.setattr(os, "replace", noted)
+    keep = path.with_name("old.md")
+    for text in (b"2", b"3"):
+        with replacing(path, keep=keep) as file:
+            file.write(text)
+    assert (keep.read_bytes(), path.read_bytes()) == (b"2", b"3")
+    assert there == [True] * 8
+    assert sorted(path.parent.iterdir()) == [keep, path]
+    keep.unlink()
+    os.link(path, keep) if works else keep.write_bytes(b"3")  # as of one killed in between
+    with replacing(path, keep=keep) as file:
+        file.write(b"4")
+    assert (keep.read_bytes(), path.read_bytes()) == (b"3", b"4")
+    assert sorted(path.parent.iterdir()) == [keep, path]
+
+
+def test_there_is_nothing_to_keep_of_a_file_that_was_not_there(tmp_path):
+    with replacing(tmp_path / "a", keep=tmp_path / "b") as file:
+        file.write(b"x")
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+@pytest.mark.parametrize("works", [True, False], ids=["linked", "copied"])
+def test_a_writer_broken_off_before_the_end_leaves_both_as_they_were(path, works, monkeypatch):
+    monkeypatch.setattr(os, "link", links(works))
+    keep = path.with_name("old.md")
+    keep.write_text("older", "utf-8")
+
+    def full(source, target):
+        raise OSError(28, "No space left on device", str(source), None, str(target))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left") as error, replacing(path, keep=keep) as file:
+        file.write(b"half of ano")
+    assert str(error.value) == f"[Errno 28] No space left on device: {str(path)!r}"
+    assert keep.read_text("utf-8") == "older"
+    assert path.read_text("utf-8") == "the good one"
+    assert sorted(path.parent.iterdir()) == [keep, path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there an open file is what is not swept")
+def test_what_a_killed_process_left_is_swept_and_what_others_write_or_own_is_not(path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    keep = path.with_name("old.md")
+    left = [path.with_name(f".{name}.{gone.pid}") for name in ("table.md", "old.md")]
+    others = [path.with_name(name) for name in (
+        f".table.md.{os.getppid()}", ".table.md.swp", f".other.md.{gone.pid}",
+        f"table.md.{gone.pid}", f".table.md.{gone.pid}.bak")]  # fmt: skip
+    for name in (*left, *others):
+        name.write_text("")
+    with replacing(path, keep=keep) as file:
+        file.write(b"another one")
+    assert sorted(path.parent.iterdir()) == sorted([path, keep, *others])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no call for a folder")
+def test_the_disk_has_the_bytes_before_the_name_and_the_name_before_it_is_over(path, monkeypatch):
+    done, replace, fsync = [], os.replace, os.fsync
+
+    def synced(descriptor):
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("name"), replace(a, b)))
+    write_text(path, "another one")
+    assert done == ["file", "name", "folder"]

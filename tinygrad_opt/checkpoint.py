@@ -115,7 +115,7 @@ def save(
     data = _encoded(tree)
     target, before = _places(path)
     keep = before if target.is_file() and (_is_whole(target) or not before.exists()) else None
-    with replacing(target, keep) as file:
+    with replacing(path, keep) as file:
         file.write(data)
         file.flush()
         if not _is_whole(Path(file.name)):

@@ -47,7 +47,7 @@ def replacing(path: Path | str, keep: Path | str | None = None) -> Iterator[Bina
             with contextlib.suppress(OSError):
                 left.unlink()
         if isinstance(error, OSError) and error.filename in (str(beside), str(second)):
-            error.filename, error.filename2 = str(asked), None
+            raise OSError(error.errno, error.strerror, str(asked)) from None
         raise
 
 
