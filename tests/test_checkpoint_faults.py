@@ -24,6 +24,8 @@ import pytest
 import tinygrad_opt as tg
 from tinygrad_opt.checkpoint import CheckpointError, load, save
 
+PAGE = Path(__file__).parents[1] / "docs" / "checkpoints.md"
+
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kill, fork and limits are POSIX's")
 
 
@@ -95,6 +97,8 @@ def test_no_damage_is_silent_and_none_raises_another_error(
     with path.open("r+b", buffering=0) as file:
         answers = collections.Counter(answer(path) for _ in harm(file, data))
     assert dict(answers) == {"fell back" if older else "refused": bits * len(data)}
+    if older:
+        assert f" | {bits * len(data):,} | silent: 0" in PAGE.read_text("utf-8")
     record_property(f"{harm.__name__} of {len(data):,} bytes", str(dict(answers)))
 
 

@@ -1,12 +1,13 @@
 """An epoch follows from (seed, epoch) alone, and holds every sample exactly once."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 
 import tinygrad_opt
-from tinygrad_opt.data import Batches
+from tinygrad_opt.data import Batches, ClassBalancedBatches
 
 N, B = 23, 5
 X = np.arange(N * 6, dtype=np.float32).reshape(N, 2, 3)  # row i begins with 6 i
@@ -129,6 +130,120 @@ def test_assigning_epoch_resumes_there(backend):
     assert [rows_of(backend, resumed), rows_of(backend, resumed)] == epochs[2:]
     resumed.epoch = 1
     assert rows_of(backend, itertools.islice(resumed, 3, None)) == epochs[1][3:]
+
+
+def test_the_batches_that_are_done_are_left_out_of_one_epoch(backend):
+    whole = Batches(X, Y, B, seed=9)
+    epochs = [rows_of(backend, whole) for _ in range(4)]
+    resumed = Batches(X, Y, B, seed=9)
+    resumed.epoch, resumed.done = 2, 3
+    assert resumed.position == (2, 3)
+    begun = iter(resumed)
+    assert (resumed.epoch, resumed.done) == (3, 0)
+    assert [rows_of(backend, begun), rows_of(backend, resumed)] == [epochs[2][3:], epochs[3]]
+    assert resumed.position == (4, 0)
+
+
+def test_the_position_is_that_of_the_batch_at_hand_and_after_the_last_the_next_epoch():
+    batches, seen = Batches(X, Y, B), []
+    batches.done = 2
+    for _ in range(2):
+        seen += [batches.position]
+        seen += [batches.position for _ in batches]
+    inside = [(1, 1), (1, 2), (1, 3), (1, 4), (2, 0)]
+    assert seen == [(0, 2), (0, 3), (0, 4), (1, 0), (1, 0), *inside]
+
+
+def test_after_a_loop_that_is_left_early_the_position_is_the_next_epoch():
+    batches = Batches(X, Y, B)
+    for _ in batches:
+        break
+    assert batches.position == (batches.epoch, batches.done) == (1, 0)
+    with pytest.raises(ZeroDivisionError):
+        for _ in batches:
+            1 / 0
+    assert batches.position == (2, 0)
+
+
+def test_of_two_loops_at_once_the_position_is_that_of_the_one_begun_last():
+    batches = Batches(X, Y, B)
+    first, second = iter(batches), iter(batches)
+    assert batches.position == (2, 0)  # no batch is out
+    next(first), next(second), next(first)
+    assert batches.position == (1, 1)
+    first.close()
+    assert batches.position == (1, 1)
+    second.close()
+    assert batches.position == (2, 0)
+
+
+@pytest.mark.parametrize("change", [{"epoch": 7}, {"done": 3}])
+def test_a_position_that_is_assigned_counts_and_not_that_of_a_loop_begun_before(change):
+    batches = Batches(X, Y, B)
+    begun = iter(batches)
+    next(begun)
+    for name, value in change.items():
+        setattr(batches, name, value)
+    assert batches.position == (change.get("epoch", 1), change.get("done", 0))
+    assert next(begun) and batches.position == (change.get("epoch", 1), change.get("done", 0))
+
+
+@pytest.mark.parametrize("done, told", [
+    (-1, "an integer of 0 or more"), (1.5, "an integer of 0 or more"),
+    (5, "done is less than the 5 batches of an epoch, not 5"),
+])  # fmt: skip
+def test_a_done_that_no_epoch_has_is_refused_and_the_old_one_stays(done, told):
+    batches = Batches(X, Y, B)
+    batches.done = 4
+    with pytest.raises(ValueError, match=f"Batches: done is.*{told.removeprefix('done is ')}"):
+        batches.done = done
+    assert batches.position == (0, 4)
+
+
+def test_a_state_is_plain_and_leads_to_where_it_was_taken(backend):
+    batches = Batches(X, Y, B, seed=9)
+    for n, _ in enumerate(batches):
+        if n == 2:
+            state = json.loads(json.dumps(batches.state_dict()))
+    other = Batches(X, Y, B, seed=9)
+    other.load_state_dict(state)
+    assert other.position == (0, 3)
+    batches.epoch = 0
+    assert rows_of(backend, other) == rows_of(backend, batches)[3:]
+
+
+OTHERS = {
+    "kind": ClassBalancedBatches(X, Y[:N], 4), "x": Batches(X[:, 0], Y, B),
+    "y": Batches(X, Y.astype("int32"), B), "batch_size": Batches(X, Y, 6),
+    "seed": Batches(X, Y, B, seed=1), "shuffle": Batches(X, Y, B, shuffle=False),
+    "drop_last": Batches(X, Y, B, drop_last=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_a_state_of_other_batches_is_told_and_the_position_stays(key):
+    other = OTHERS[key]
+    before = other.position
+    with pytest.raises(ValueError, match=key) as error:
+        other.load_state_dict(Batches(X, Y, B).state_dict())
+    assert str(error.value).count("\n- ") == (0 if key == "kind" else 1)
+    assert other.position == before
+
+
+@pytest.mark.parametrize("change", [{"epoch": -1}, {"done": 5}, {"epoch": "1"}, {"more": 1}, None])
+def test_a_state_that_is_none_is_refused(change):
+    batches = Batches(X, Y, B)
+    batches.epoch, batches.done = 3, 2
+    state = None if change is None else {**batches.state_dict(), **change}
+    with pytest.raises(ValueError, match="Batches"):
+        batches.load_state_dict(state)
+    assert batches.position == (3, 2)
+
+
+def test_windows_of_classes_are_a_setting_too():
+    wide, narrow = (ClassBalancedBatches(X, Y, 4, window=n) for n in (2, 1))
+    with pytest.raises(ValueError, match="window is 2 there, 1 here"):
+        narrow.load_state_dict(wide.state_dict())
 
 
 def test_a_loop_that_is_left_early_is_followed_by_a_whole_next_epoch(backend):

@@ -201,3 +201,21 @@ def test_05_the_table_and_the_confusions_are_those_of_the_models():
     confusion = names["confusion"]
     np.testing.assert_array_equal(confusion.sum(axis=1), np.bincount(y_test))
     assert np.trace(confusion) / 360 == names["histories"]["SGD 1.0"].val_accuracy[-1]
+
+
+def test_18_only_with_all_its_parts_the_run_goes_on_to_the_same_bits():
+    names, printed = once("18_stop_and_go_on.py")
+    assert "Stopped in step 47. On disk is step 40, 2 batches into epoch 2\n" in printed
+    *off, exact, older = numbers(r"(?m)(?:^  model.*  |weights are off by )([\d.e-]+)", printed)
+    assert len(off) == 3
+    assert min(off) > 0.005
+    assert off[0] > 2 * max(off[1:])  # the velocity and the rate are most of it
+    assert exact == older == 0
+    assert printed.count("every bit is the same") == 1
+    assert len(names["whole"]["history"].step_loss) == 76
+
+
+def test_18_the_damaged_file_is_named_and_the_one_before_it_too():
+    _, printed = once("18_stop_and_go_on.py")
+    assert "run.ckpt is damaged" in printed
+    assert "loaded the checkpoint before it, run.ckpt.previous, of step 38\n" in printed

@@ -278,9 +278,9 @@ def _whole_one(path: Path | str) -> tuple[Path, dict[str, Any]]:
             raise CheckpointError(path, [f"{place.name} {error.problems[0]}"]) from None
         else:
             if problems:
+                step = "" if tree["step"] is None else f", of step {tree['step']}"
                 warnings.warn(
-                    f"{problems[0]}: loaded the checkpoint before it, {place.name}, of step "
-                    f"{tree['step']}",
+                    f"{problems[0]}: loaded the checkpoint before it, {place.name}{step}",
                     RuntimeWarning,
                     stacklevel=3,
                 )
