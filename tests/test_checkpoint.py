@@ -145,12 +145,13 @@ def test_class_balanced_batches_go_on_where_they_were(tmp_path):
         np.testing.assert_equal(again, wanted)
 
 
-def test_a_plateau_is_waited_for_across_the_stop(tmp_path):
+@pytest.mark.parametrize("every, step", [(4, 24), (None, 20)])
+def test_a_plateau_is_waited_for_across_the_stop(every, step, tmp_path):
     """Its memory is in the schedule; the epoch's loss, which it is told, in the history."""
 
     def make(p):
-        return momentum(p, l2=0.0) if p is None else optim.SGD(p, lr=schedules.OnPlateau(
-            0.3, patience=0, factor=0.5, threshold=0.2))  # fmt: skip
+        rate = schedules.OnPlateau(0.3, patience=0, factor=0.5, threshold=0.2)
+        return optim.SGD(p, lr=rate)
 
     class Stop(Exception):
         pass
@@ -165,8 +166,8 @@ def test_a_plateau_is_waited_for_across_the_stop(tmp_path):
         return tg.cross_entropy(prediction, y)
 
     with pytest.raises(Stop):
-        train(run, loss=loss, checkpoint=path, every=4, **settings)
-    assert load(path).step == 24
+        train(run, loss=loss, checkpoint=path, every=every, **settings)
+    assert load(path).step == step
     np.testing.assert_equal(resumed(make, path, **settings), wanted)
     assert wanted[1]["groups"][0]["lr"]["value"] < 0.3
 
@@ -261,6 +262,36 @@ def test_the_epoch_in_whose_midst_it_stopped_has_the_figures_of_all_its_batches(
     other = run_of()  # without its history, the figures are those of what this run has seen
     load(tmp_path / "7", model=other.model, optimizer=other.optimizer, batches=other.batches)
     assert train(other).history.step_loss == wanted["step_loss"][7:]
+
+
+def test_the_bar_of_a_resumed_run_is_as_long_as_what_is_left(monkeypatch):
+    totals, bar = [], tg.train.Bar
+
+    def noted(shown, label, total):
+        totals.append(total)
+        return bar(shown, label, total)
+
+    monkeypatch.setattr(tg.train, "Bar", noted)
+    run = run_of()
+    run.batches.done = 7
+    train(run)
+    train(run_of())
+    assert totals == [13, 20]
+    assert run.history.steps == 13
+
+
+def test_a_gradient_that_a_gpu_has_seen_to_be_nan_is_told_before_it_is_saved(cp, tmp_path):
+    with tg.use("cupy"):
+        run, path = run_of(), tmp_path / "run.ckpt"
+
+        def loss(prediction, y):
+            value = tg.cross_entropy(prediction, y)
+            return value * (math.nan if run.history.steps == 5 else 1.0)
+
+        told = r"step 5 \(the first is 0\) was not finite.*the learning rate is 0.1 by now"
+        with pytest.raises(FloatingPointError, match=told):
+            train(run, loss=loss, checkpoint=path, every=2)
+        assert load(path).step == 4
 
 
 # ---- what comes back -----------------------------------------------------------------------------
@@ -496,10 +527,23 @@ def test_a_history_that_is_none_is_told_and_the_old_one_stays():
     before, state = history.as_dict(), history.state_dict()
     for change in ({"smooth": 0}, {"epochs": [[1.0]]}, {"loss": state["loss"][:-1]},
                    {"step_seconds": state["step_seconds"][:-1]},
-                   {"step_batches": state["step_batches"][:-1]}):  # fmt: skip
+                   {"step_batches": state["step_batches"][:-1]},
+                   {k: state[k][:-1] for k in ("step_batches", "step_seconds")}):  # fmt: skip
         with pytest.raises(ValueError, match="no state of a History"):
             history.load_state_dict({**state, **change})
         assert history.as_dict() == before
+
+
+def test_a_history_without_classes_has_no_accuracy_afterwards_either(tmp_path):
+    model = nn.Linear(6, 1)
+    run = SimpleNamespace(model=model, optimizer=momentum(model.named_parameters()),
+                          batches=Batches(X, X[:, :1], 4), history=History())  # fmt: skip
+    train(run, epochs=1, loss=tg.mse_loss, checkpoint=tmp_path / "run.ckpt")
+    history = History()
+    load(tmp_path / "run.ckpt", history=history)
+    assert history.as_dict() == run.history.as_dict()
+    assert history._steps == run.history._steps
+    assert history._steps[0][0].hits is None
 
 
 def test_a_validation_loss_that_is_not_finite_is_kept_in_the_history(tmp_path):
@@ -657,6 +701,25 @@ def test_a_pickle_is_refused_and_its_code_does_not_run(tmp_path):
     path.write_bytes(pickle.dumps(Trap()) * 10)
     assert "no checkpoint" in refused(path)[0]
     assert ran == []
+
+
+@pytest.mark.parametrize("change", [
+    lambda arrays: {"notes/y": arrays["notes/x"]},
+    lambda arrays: {"notes/x": arrays["notes/x"].reshape(1, 2)},
+    lambda arrays: {"notes/x": arrays["notes/x"].view("int32")},
+    lambda arrays: {**arrays, "more": np.zeros(0)},
+])  # fmt: skip
+def test_the_digest_is_over_names_shapes_and_dtypes_as_well_as_bytes(change, tmp_path):
+    from safetensors.numpy import save as as_bytes
+
+    path = tmp_path / "a.ckpt"
+    save(path, notes={"x": np.ones(2, "float32")})
+    data = path.read_bytes()
+    metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    path.write_bytes(as_bytes(change(parts_of(path)[1]), metadata=metadata))
+    assert "its SHA-256 is not the one" in refused(path)[0]
+    digest = checkpoint._digest
+    assert digest("1", "23", {}) != digest("12", "3", {})  # no part passes for one of its neighbour
 
 
 def test_a_file_of_safetensors_that_is_none_of_ours_is_told(tmp_path):

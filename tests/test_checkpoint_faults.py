@@ -130,6 +130,13 @@ def test_a_part_that_raises_while_it_is_asked_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == old
 
 
+def test_what_cannot_be_written_is_told_by_the_name_that_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory: 'nowhere/run.ckpt'$"):
+        save("nowhere/run.ckpt", **trained([2, 1], steps=1))
+    assert not list(tmp_path.iterdir())
+
+
 # ---- what happens to a process -------------------------------------------------------------------
 
 

@@ -114,6 +114,11 @@ def test_what_was_there_is_kept_under_the_other_name_and_the_path_is_never_empty
     with replacing(path, keep=keep) as file:
         file.write(b"4")
     assert (keep.read_bytes(), path.read_bytes()) == (b"3", b"4")
+    second = path.with_name(f".old.md.{os.getpid()}")  # of one killed before, whose number we have
+    os.link(path, second) if works else second.write_bytes(b"4")
+    with replacing(path, keep=keep) as file:
+        file.write(b"5")
+    assert (keep.read_bytes(), path.read_bytes()) == (b"4", b"5")
     assert sorted(path.parent.iterdir()) == [keep, path]
 
 
