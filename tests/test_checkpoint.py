@@ -543,6 +543,7 @@ def test_a_history_without_classes_has_no_accuracy_afterwards_either(tmp_path):
     load(tmp_path / "run.ckpt", history=history)
     assert history.as_dict() == run.history.as_dict()
     assert history._steps == run.history._steps
+    assert history._settled == history.steps  # all of it is on the host
     assert history._steps[0][0].hits is None
 
 

@@ -223,9 +223,8 @@ def _twin(part: Any) -> Any:
     if not isinstance(part, Module):
         return copy.copy(part)  # whose loading assigns attributes and writes into none
     twin = Module()  # with tensors of the same names, for the model may hold much that is no tensor
-    with backend.use("numpy"):
-        for t, names in part._names().items():
-            vars(twin).update(dict.fromkeys(names, Tensor(np.empty(t.shape, t.dtype))))
+    for t, names in part._names().items():
+        vars(twin).update(dict.fromkeys(names, Tensor(np.empty(t.shape, t.dtype))))
     return twin
 
 
@@ -325,7 +324,7 @@ def _decoded(data: bytes) -> dict[str, Any]:
             node = content["state"]
             for step in place[:-1]:
                 node = node[step]
-            node[place[-1]] = np.array(arrays[key])
+            node[place[-1]] = arrays[key]
         return {"notes": content["state"]["notes"], "step": content["state"]["step"],
                 **content["state"]}  # fmt: skip
     except Exception as error:
