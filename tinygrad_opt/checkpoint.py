@@ -333,7 +333,7 @@ def _decoded(data: bytes) -> dict[str, Any]:
 
 def _without_arrays(
     x: Any, place: list, arrays: dict[str, Array], places: dict[str, list]
-) -> Any:  # fmt: skip
+) -> Any:
     """`x` as JSON has it, None where an array was: that is put into `arrays`, and into `places` the
     way to it, under a name that says where it was."""
     name = "/".join(map(str, place))
