@@ -419,9 +419,8 @@ class Optimizer:
         for name, value in group.items():
             if name == "params" or name == "names":
                 continue
-            if callable(value):
-                value = self._scheduled(name, value)
             if type(value) is not float:
+                value = self._scheduled(name, value) if callable(value) else value
                 value = self._float(name, value)
             low, high = self.ranges.get(name) or RANGES.get(name, _ANY)
             if not low <= value < high:
