@@ -92,7 +92,10 @@ def primitive(forward: Callable) -> Any:
     none), called as `vjp(g, y, *args, **kwargs)` with the cotangent g of the result y. A VJP
     returns the cotangent of its argument in any shape that broadcasting made of it: the walk sums
     it back. A Python number keeps the dtype of the array it meets, and so do NumPy scalars and 0-d
-    arrays (`x * np.sqrt(2)` stays float32); a list among the arguments becomes a float32 array.
+    arrays (`x * np.sqrt(2)` stays float32 for a Tensor x); a list beside a Tensor becomes a float32
+    array. Called on arrays alone, `forward` is called as it is, by NumPy's rules.
+
+    `op.vjps` is () until they are given, and None for an op that never has any.
     """
 
     def lifted(*args, **kwargs):
@@ -177,6 +180,7 @@ def _constant(a: Any, args: tuple) -> Any:
     if isinstance(a, list):
         home = next(t for t in args if type(t) is Tensor)
         return backend.to(backend.from_python(a), backend.name_of(home._data))
+    # What has no dtype is passed on as well (an Ellipsis, a dtype): `forward` knows what to do.
     kind = "c" if isinstance(a, complex) else getattr(a, "dtype", np.dtype(bool)).kind
     if kind not in "fiub":
         raise refusals.complex_numbers() if kind == "c" else refusals.not_numbers(a.dtype)
@@ -239,20 +243,21 @@ def _broadcast_axes(wide: tuple, narrow: tuple) -> tuple:
 
 def walk(
     root: Tensor, cotangent: Any, keep: Any = (), create_graph: bool = False,
-    written: set[Tensor] | None = None,
+    in_place: set[Tensor] | None = None,
 ) -> tuple[dict[Tensor, Any], list[Tensor]]:  # fmt: skip
     """Carry the `cotangent` of `root` down the graph, newest tensor first. The cotangents of the
-    leaves and of `keep` come back, and the results that were passed. Given a set `written`, that of
-    a leaf whose gradient is cleared may stand in that very gradient: such leaves are put into the
-    set, and are not cleared any more.
+    leaves and of `keep` come back, and the results that were visited. Given a set `in_place`, the
+    cotangent of a leaf whose gradient is cleared may be written straight into that gradient: such a
+    leaf is put into the set, and is not cleared any more.
 
     Newest first, because a tensor's cotangent is complete only when all its consumers were visited:
 
         b = a + a;  c = b + b          a ──2──▶ b ──2──▶ c
 
-    Were b visited after the first of c's two edges, it would pass on half of its cotangent, and a
-    would get 2 or, visited again, 6. Every consumer is newer than what it consumes, so in the order
-    of creation, reversed, c̄ = 1 is complete before c is visited, b̄ = 2 before b, and ā = 4.
+    Were b visited after the first of c's two edges, it would pass on half of its cotangent, and
+    would have to be visited again for the other half, as would all that is below it. Every consumer
+    is newer than what it consumes, so in the order of creation, reversed, c̄ = 1 is complete before
+    c is visited, b̄ = 2 before b, and ā = 4.
 
     Cotangents live in a dict that the walk pops, not on the tensors: it can be repeated, and
     nothing is left on inner nodes. Sums are formed out of place, for two tensors may share one.
@@ -260,7 +265,7 @@ def walk(
     Raises RuntimeError where the graph was released by an earlier `backward()`, or where the data
     of an input or result was edited after the op that used it.
     """
-    cotangents, passed = {root: cotangent}, []
+    cotangents, visited = {root: cotangent}, []
     ahead = [(-root.index, root)] if root.op is not None else []  # a heap: its first is the newest
     while ahead:
         t = heapq.heappop(ahead)[1]
@@ -275,7 +280,7 @@ def walk(
         if create_graph:
             y, args = t, [x if type(x) is Tensor else v for x, v in zip(inputs, args)]
         g = cotangents[t] if t in keep else cotangents.pop(t)
-        passed.append(t)
+        visited.append(t)
         for n, x in enumerate(inputs):
             if type(x) is not Tensor:
                 continue
@@ -287,7 +292,7 @@ def walk(
             if vjp is None:
                 raise refusals.no_derivative(t.op, n)
             data, gx, room = x._data, None, None
-            if x.cleared and written is not None:
+            if x.cleared and in_place is not None:
                 room = x._grad
             try:
                 if room is not None and hasattr(vjp, "writes"):
@@ -301,7 +306,7 @@ def walk(
             except Exception as error:
                 raise refusals.failed(t, n, x, gx, error) from error
             if gx is room and room is not None:
-                written.add(x)  # type: ignore[union-attr]
+                in_place.add(x)  # type: ignore[union-attr]
                 x.cleared = False  # who reads it from here on must not write zeros over it
             if t.origin is not None:
                 anomaly.check_cotangent(t, n, gx)
@@ -311,7 +316,7 @@ def walk(
                 cotangents[x] = gx
                 if x.op is not None:
                     heapq.heappush(ahead, (-x.index, x))
-    return cotangents, passed
+    return cotangents, visited
 
 
 def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) -> None:
@@ -327,29 +332,29 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False) ->
         RuntimeError: nothing below requires a gradient; no cotangent for a non-scalar; the graph
             was released, or its data edited. No `.grad` has changed then.
     """
-    written: set[Tensor] = set()
+    in_place: set[Tensor] = set()
     try:
-        cotangents, passed = walk(self, _start(self, cotangent), written=written)
+        cotangents, visited = walk(self, _start(self, cotangent), in_place=in_place)
         # What can run out of memory comes first: then either all gradients change or none.
         fresh = {t: array_module(g).array(g) for t, g in cotangents.items() if t._grad is None}
     except BaseException:
-        for t in written:
+        for t in in_place:
             t.cleared = True  # 0 again, as before, for whoever looks
         raise
     now = next_index()
     for t, g in cotangents.items():
         if t in fresh:
             t._grad = fresh[t]
-        elif t.cleared or t in written:
+        elif t.cleared or t in in_place:
             if g is not t._grad:
                 t._grad[...] = g
         else:
             if t.owned is not None and (flat := t.owned()) is not None:
-                flat.note_if_spent(t)
+                flat.note_if_spent(t)  # for the warning TGO-W01
             t._grad += g
         t.graded, t.cleared = now, False
     if not retain_graph:
-        for t in passed:
+        for t in visited:
             t.inputs = t.values = t.origin = None
 
 

@@ -7,7 +7,7 @@ arguments.py.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -122,9 +122,11 @@ def not_a_leaf(op: Any) -> TypeError:
     )
 
 
-def not_an_op(name: str, how: str = "") -> TypeError:
+def not_an_op(name: str, keywords: Sequence[str] = ()) -> TypeError:
+    name = name.replace("numpy.", "np.") + (f" with {', '.join(keywords)}" if keywords else "")
     return TypeError(
-        f"np.{name}{how} is not an op of tensors: use tensor.numpy() where no gradient is wanted"
+        f"{name} is not an op of tensors: write it with those that tg has, or use tensor.numpy() "
+        "where no gradient is wanted"
     )
 
 

@@ -28,10 +28,11 @@ class Tensor:
 
     Attributes:
         data: the raw array. Assigning writes into a tensor that an optimizer owns, so shape and
-            dtype must stay; an edit between a forward and its backward is noticed and refused by
-            the latter.
+            dtype must stay. An assignment between a forward and its backward, to it or to x[...],
+            is refused by the latter; what is written into the raw array, `x.data[0] = 1`, is
+            noticed by `detect_anomaly()` alone.
         grad: None, or an array of the same shape and dtype: the sum of all that `backward()`
-        brought.
+            brought. Assigned None, it is zeros where an optimizer holds the tensor.
         requires_grad: whether gradients are wanted here (of a leaf) or flow through (of a result).
         op, inputs, kwargs: how it was made; op is None for a leaf.
         values: the arrays behind `inputs`, and its constants as the op took them.
@@ -111,7 +112,7 @@ class Tensor:
             value = array_module(self._data).zeros_like(self._data)
         value = self._like(value, "grad")
         if self.in_use:
-            self.owned().mixed.discard(self)
+            self.owned().mixed.discard(self)  # a gradient of the user's own: nothing to warn of
         if self.in_use and self._grad is not None:
             self._grad[...] = value
         else:

@@ -108,7 +108,6 @@ for _name, _op in _OTHER.items():
 for _name, _op in {"and": _and, "rand": _and, "or": _or, "ror": _or, "invert": _not}.items():
     setattr(Tensor, f"__{_name}__", _op)
 Tensor.__setitem__ = _setitem  # type: ignore
-Tensor.__hash__ = object.__hash__  # type: ignore # __eq__ would have removed it
 
 # ---- methods -------------------------------------------------------------------------------------
 
@@ -132,14 +131,15 @@ _NUMPY |= {"absolute": e.abs, "amax": r.max, "amin": r.min, "bitwise_and": _and,
 def _array_ufunc(self, ufunc, method, *args, **kwargs):
     """np.exp(tensor), and `array * tensor`, which NumPy turns into np.multiply(array, tensor)."""
     if ufunc.__name__ not in _NUMPY or method != "__call__" or kwargs:
-        raise refusals.not_an_op(ufunc.__name__, f" with {method} and {sorted(kwargs)}")
+        name = ufunc.__name__ + (f".{method}" if method != "__call__" else "")
+        raise refusals.not_an_op(f"np.{name}", sorted(kwargs))
     return _NUMPY[ufunc.__name__](*args)
 
 
 def _array_function(self, function, types, args, kwargs):
     """np.sum(tensor), np.where(mask, tensor, 0): the op of the same name."""
     if function.__name__ not in _NUMPY:
-        raise refusals.not_an_op(function.__name__)
+        raise refusals.not_an_op(f"{function.__module__}.{function.__name__}")
     return _NUMPY[function.__name__](*args, **kwargs)
 
 

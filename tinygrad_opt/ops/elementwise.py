@@ -119,9 +119,8 @@ sin = _function("sin", lambda g, y, x: g * cos(x), "Sine of x in radians")
 cos: Any = _function("cos", lambda g, y, x: -g * sin(x), "Cosine of x in radians")
 tanh = _function("tanh", lambda g, y, x: g * (1 - y * y), "Hyperbolic tangent")
 abs = _function("abs", lambda g, y, x: g * sign(x), "|x|; the gradient is 0 at 0, NaN at NaN")
-sign: Any = _function(
-    "sign", lambda g, y, x: where(y == y, y * 0, 0), "-1, 0 or 1, NaN at NaN; the gradient is 0"
-)
+sign: Any = _function("sign", lambda g, y, x: where(y == y, y * 0, 0),  # in y's dtype, no NaN
+                      "-1, 0 or 1, NaN at NaN; the gradient is 0")  # fmt: skip
 
 
 erf = primitive(backend.erf)
@@ -169,7 +168,9 @@ def relu(x):
     return array_module(x).maximum(x, 0)
 
 
-# Where y is not above 0 it is 0, or the NaN that must not be lost: either way the gradient.
+# The gradient of a relu is g where its result y is above 0, and elsewhere y itself: there it is 0,
+# or a NaN that must not be lost. It is an op, for it has derivatives too: c is the cotangent of its
+# result, out.
 _gated = primitive(backend.gated)
 _gated.defvjp(lambda c, out, g, y: where(y > 0, c, 0),
               lambda c, out, g, y: where(y > 0, 0, c))  # fmt: skip

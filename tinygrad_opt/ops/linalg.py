@@ -19,7 +19,7 @@ def matmul(a, b):
         raise refusals.misfit_factors(a, b, error) from None
 
 
-def _matmul_vjp_a(g, y, a, b, bias=None):
+def _matmul_vjp_a(g, y, a, b, bias=None):  # of linear too, which has a bias
     if b.ndim == 1:
         return column(g) * b
     if a.ndim == 1:

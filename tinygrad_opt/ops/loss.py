@@ -24,7 +24,8 @@ def _cross_entropy(logits, log_p, one_hot):
 
 def _cross_entropy_vjp(g, y, logits, log_p, one_hot):
     """softmax - one-hot: what was predicted, less what is true."""
-    p = softmax(logits, axis=1) if type(logits) is Tensor else exp(log_p)  # log_p has no graph
+    # With create_graph the logits are a Tensor, and p must come from them: log_p has no graph.
+    p = softmax(logits, axis=1) if type(logits) is Tensor else exp(log_p)
     return (p - one_hot) * (g / len(one_hot))
 
 

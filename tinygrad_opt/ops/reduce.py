@@ -244,7 +244,7 @@ def logsumexp(x, axis=None, keepdims=False):
     y = xp.exp(x - top).sum(axis=axis, keepdims=True)
     # log(0) is the wanted -inf, without NumPy's warning
     y = xp.where(y == 0, -xp.inf, xp.log(xp.where(y == 0, 1, y))) + top
-    return y if keepdims else y.reshape(x.max(axis=axis).shape)
+    return y if keepdims else y.reshape(x.max(axis=axis).shape)  # that of any reduction
 
 
 def _logsumexp_vjp(g, y, x, axis=None, keepdims=False):
@@ -291,17 +291,17 @@ log_softmax.defvjp(_log_softmax_vjp)
 @primitive
 def normalize(x, axis=-1, eps=1e-5):
     """(x - mean) / √(var + eps) along `axis`: the heart of layer and batch normalisation."""
-    return (x - x.mean(axis=axis, keepdims=True)) / _spreadth(x, axis, eps)
+    return (x - x.mean(axis=axis, keepdims=True)) / _deviation_of(x, axis, eps)
 
 
-def _spreadth(x, axis, eps):
+def _deviation_of(x, axis, eps):
     return (x.var(axis=axis, keepdims=True) + eps) ** 0.5
 
 
 def _normalize_vjp(g, y, x, axis=-1, eps=1e-5):
     """The part of g that shifts the mean, and the part along y that scales, have no effect."""
     centred = g - g.mean(axis=axis, keepdims=True)
-    return (centred - y * (g * y).mean(axis=axis, keepdims=True)) / _spreadth(x, axis, eps)
+    return (centred - y * (g * y).mean(axis=axis, keepdims=True)) / _deviation_of(x, axis, eps)
 
 
 normalize.defvjp(_normalize_vjp)

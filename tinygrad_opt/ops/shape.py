@@ -259,7 +259,7 @@ def _astype(x, dtype):
 
 
 _astype.defvjp(lambda g, y, x, dtype: g.astype(x.dtype))
-_as_integers = nondifferentiable(lambda x, dtype: x.astype(dtype))
+_as_integers = nondifferentiable(_astype)
 
 
 def astype(x, dtype):
