@@ -487,7 +487,7 @@ def test_a_function_of_numpy_on_a_tensor_is_the_op_with_numpy_s_arguments(call, 
 @everywhere
 def test_a_function_that_is_no_op_says_so():
     for f in (np.median, np.fft.fft, np.log2, np.linalg.norm, np.add.reduce):
-        with pytest.raises(TypeError, match=r"is not an op of tensors: use tensor\.numpy\(\)"):
+        with pytest.raises(TypeError, match=r"is not an op of tensors: .* tensor\.numpy\(\)"):
             f(leaf([1.0, 2.0]))
 
 

@@ -320,6 +320,8 @@ def checked_pair(prediction: Any, target: Any, op: str) -> tuple[Any, Any]:
         cure = ""
         if prediction.shape == (*target.shape, 1):
             cure = "; make the target target[:, None], or the prediction prediction[:, 0]"
+        elif prediction.shape[:-1] == target.shape:
+            cure = "; for integer labels there is cross_entropy"
         raise ValueError(
             f"{op}: the prediction has shape {prediction.shape} and the target {target.shape}; "
             f"losses never broadcast{cure}"

@@ -34,6 +34,8 @@ table(
      r"^cross_entropy: 4 rows of logits, but labels of shape \(3,\)"),
     ("labels a column", lambda w: tg.cross_entropy(w.z, [[0], [1], [2], [0]]), V,
      r"labels of shape \(4, 1\)"),
+    ("mse of labels", lambda w: tg.mse_loss(w.z, w.p), V,
+     r"^mse_loss: .*\(4, 3\) and the target \(4,\).*integer labels .*cross_entropy"),
     ("labels ragged", lambda w: tg.cross_entropy(w.z, [[0], [1, 2]]), IndexError,
      r"^cross_entropy: the list of indices is not rectangular"),
     ("labels one number", lambda w: tg.cross_entropy(w.z, 1), V, r"labels of shape \(\)"),
