@@ -8,6 +8,7 @@ import json
 import math
 import pickle
 import warnings
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ import torch
 from torch.optim import lr_scheduler
 
 import tinygrad_opt as tg
-from tinygrad_opt.optim import schedules
+from tinygrad_opt import optim
+from tinygrad_opt.optim import ClipNorm, schedules
 from tinygrad_opt.optim.schedules import (
     OnPlateau,
     constant,
@@ -471,3 +473,121 @@ def test_loading_keeps_the_plateau_that_the_training_loop_holds():
     assert merged(held, constant(0.1)) == constant(0.1)
     assert merged(0.3, trained) is trained
     assert merged(constant(0.1), trained.then) is trained.then
+
+
+# ---- what several share, and what is the user's own ----------------------------------------------
+
+
+@dataclass(frozen=True)
+class Own(schedules.Schedule):
+    levels: tuple
+    start: float = nan
+
+    def at(self, t):
+        return self.levels[min(t, len(self.levels) - 1)]
+
+
+@dataclass
+class Counting(schedules.Schedule):
+    """One of the user's own that remembers."""
+
+    initial: float
+    heard: tuple = field(init=False, default=())
+
+    def at(self, t):
+        return self.initial / (1 + len(self.heard))
+
+    def observe(self, loss):
+        self.heard += (loss,)
+
+
+def shared(make):
+    """Two groups around one schedule."""
+    ws = [tg.Tensor(np.ones(2), requires_grad=True) for _ in range(2)]
+    schedule = make()
+    return schedule, optim.SGD([{"params": [w], "lr": schedule} for w in ws], lr=0.1)
+
+
+def through_json(optimizer):
+    return json.loads(json.dumps({**optimizer.state_dict(), "slots": {"0": {}, "1": {}}}))
+
+
+@pytest.mark.parametrize("make", [
+    lambda: OnPlateau(0.8, factor=0.5, patience=1), lambda: Counting(0.8),
+    lambda: warmup(2, OnPlateau(0.8, factor=0.5, patience=1)),
+    lambda: warmup(2, warmup(1, OnPlateau(0.8, factor=0.5, patience=1))),
+    lambda: warmup(2, Counting(0.8)),
+])  # fmt: skip
+def test_a_schedule_that_groups_share_hears_each_loss_once_after_loading_too(make):
+    whole, optimizer = shared(make)
+    optimizer.observe(1.0)
+    mine, again = shared(make)
+    again.load_state_dict(through_json(optimizer))
+    assert [group["lr"] for group in again.groups] == [mine, mine]
+    assert all(group["lr"] is mine for group in again.groups)
+    for _ in range(3):
+        optimizer.observe(1.0)
+        again.observe(1.0)
+        assert mine == whole
+    assert again.values()[0]["lr"] == optimizer.values()[0]["lr"]
+
+
+@pytest.mark.parametrize("around", [lambda x: x, lambda x: warmup(2, x)])
+def test_one_plateau_cannot_become_two_of_different_content(around):
+    _, optimizer = shared(lambda: around(OnPlateau(0.8)))
+    optimizer.groups[0]["lr"] = around(OnPlateau(0.1))
+    mine, again = shared(lambda: around(OnPlateau(0.8)))
+    before = copy.deepcopy(mine)
+    with pytest.raises(ValueError, match="group 0: lr and group 1: lr share one OnPlateau here"):
+        again.load_state_dict(through_json(optimizer))
+    assert mine == before
+    optimizer.groups[0]["lr"] = around(OnPlateau(0.8))  # two of them, but alike
+    again.load_state_dict(through_json(optimizer))
+    _, other = shared(lambda: around(OnPlateau(0.8)))
+    other.transforms = [ClipNorm(other.groups[0]["lr"])]
+    state = {**through_json(other), "transforms": [ClipNorm(OnPlateau(0.8)).state()]}
+    state["transforms"][0]["limit"]["bad"] = 3
+    with pytest.raises(ValueError, match="transform 0: limit and group 0: lr share one OnPlateau"):
+        other.load_state_dict(state)
+
+
+def own(t):
+    return 0.1
+
+
+@pytest.mark.parametrize("make", [lambda: warmup(3, own), lambda: warmup(3, warmup(2, own)),
+                                  lambda: Own((0.1, 0.2)), lambda: warmup(3, Own((0.5,)))],
+                         ids=range(4))  # fmt: skip
+def test_what_is_the_users_own_is_taken_from_the_same_place(make):
+    state = json.loads(json.dumps(make().state()))
+    again = restored(state, make()).state()
+    assert schedules.lasting(again) == schedules.lasting(make().state())
+    for place in (None, 0.1, cosine(0.1, 5), warmup(3, 0.1)):
+        with pytest.raises(ValueError, match=r"give it again|to be given again"):
+            restored(state, place)
+    _, optimizer = shared(make)
+    optimizer.transforms = [ClipNorm(make())]
+    _, again = shared(make)
+    again.transforms = [ClipNorm(make())]
+    again.load_state_dict(through_json(optimizer))
+
+
+def test_a_schedule_of_ones_own_with_other_numbers_is_no_place_for_the_saved_one():
+    state = json.loads(json.dumps(Own((0.1, 0.2)).state()))
+    for other in (Own((0.1, 0.3)), Own((0.1, 0.2), 0.0)):
+        with pytest.raises(ValueError, match=r"Own is a schedule of your own, with .* make it as"):
+            restored(state, other)
+    with pytest.raises(ValueError, match="the state of Own has the keys"):
+        restored({**state, "more": 1}, Own((0.1, 0.2)))
+
+
+def test_a_memory_of_ones_own_within_a_transform_is_loaded_too():
+    (_, optimizer), (_, again) = shared(lambda: 0.1), shared(lambda: 0.1)
+    for each in (optimizer, again):
+        each.transforms = [ClipNorm(Counting(0.5))]
+    optimizer.observe(1.0)
+    again.load_state_dict(through_json(optimizer))
+    assert again.transforms == optimizer.transforms
+    again.transforms = [ClipNorm(Counting(0.7))]
+    with pytest.raises(ValueError, match=r"with initial = 0\.5 there and 0.7 here"):
+        again.load_state_dict(through_json(optimizer))

@@ -7,6 +7,7 @@ one with a memory, of the losses that it was shown. A function of your own serve
 `lr=lambda t: 0.1 / (1 + t) ** 0.5`, but is not saved: it is given again on loading.
 """
 
+import copy
 import dataclasses
 import math
 import operator
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
 import numpy as np
+
+from tinygrad_opt import backend
 
 __all__ = ["Schedule", "constant", "step", "exponential", "inverse_time", "cosine", "warmup",
            "one_cycle", "cyclic", "OnPlateau", "restored", "merged"]  # fmt: skip
@@ -364,22 +367,29 @@ def as_data(value: Any) -> Any:
     return value
 
 
-def restored(state: dict[str, Any]) -> Any:
-    """The schedule whose `state()` this is. ValueError, before anything is made, for an unknown
-    name, a key too many or too few, a value that it refuses, and for a function of your own."""
+def restored(state: dict[str, Any], here: Any = None) -> Any:
+    """The schedule whose `state()` this is. What is your own is not in the state, so it is taken
+    from `here`, which stands at the same place now: a function, or a schedule of your own that was
+    made with the same values. ValueError, before anything is made, for an unknown name, a key too
+    many or too few, a value that it refuses, and for what is your own and not `here`."""
     if not isinstance(state, dict):
         raise ValueError(f"the state of a schedule is a dict, not {state!r}")
     if "function" in state:
+        if callable(here) and not isinstance(here, Schedule):
+            return here
         raise ValueError(f"{state['function']} is your own function, not saved: give it again")
     name = state.get("schedule")
+    if (isinstance(here, Schedule) and type(here).__name__ == name
+            and type(here) not in NAMED.values()):  # fmt: skip
+        return _own(state, here)
     if not isinstance(name, str) or name not in NAMED:
-        raise ValueError(f"no schedule is called {name!r}; there are {', '.join(NAMED)}")
+        raise ValueError(f"no schedule is called {name!r}; there are {', '.join(NAMED)}, and one "
+                         "of your own is to be given again")  # fmt: skip
     made = dataclasses.fields(NAMED[name])
-    if set(state) != {"schedule", *(f.name for f in made)}:
-        keys = ["schedule", *(f.name for f in made)]
-        raise ValueError(f"the state of {name} has the keys {keys}, not {list(state)}")
+    _check_keys(state, made)
     try:
-        values = {k: restored(v) if isinstance(v, dict) else v for k, v in state.items()}
+        values = {k: restored(v, getattr(here, k, None)) if isinstance(v, dict) else v
+                  for k, v in state.items()}  # fmt: skip
         schedule = NAMED[name](**{f.name: values[f.name] for f in made if f.init})
         if isinstance(schedule, OnPlateau):
             schedule._remember(**{f.name: values[f.name] for f in made if not f.init})
@@ -388,12 +398,84 @@ def restored(state: dict[str, Any]) -> Any:
     return schedule
 
 
+def _own(state: dict[str, Any], here: Any) -> Any:
+    """A schedule of the user's own: its memory is that of the state (the fields that are not given
+    when it is made), and all else must be alike."""
+    made = dataclasses.fields(here)
+    _check_keys(state, made)
+    schedule = copy.copy(here)
+    for f in made:
+        value, now = state[f.name], getattr(here, f.name)
+        if isinstance(now, Schedule) and isinstance(value, dict):
+            object.__setattr__(schedule, f.name, restored(value, now))
+        elif not f.init:
+            value = tuple(value) if isinstance(now, tuple) else value  # a list in JSON
+            object.__setattr__(schedule, f.name, value)
+        elif lasting(value) != lasting(as_data(now)):
+            raise ValueError(f"{state['schedule']} is a schedule of your own, with {f.name} = "
+                             f"{value!r} there and {now!r} here: make it as it was")  # fmt: skip
+    return schedule
+
+
+def _check_keys(state: dict[str, Any], made: Any) -> None:
+    keys = ["schedule", *(f.name for f in made)]
+    if set(state) != set(keys):
+        raise ValueError(f"the state of {state['schedule']} has the keys {keys}, not {list(state)}")
+
+
+def lasting(state: Any, here: Any = None) -> Any:
+    """What was given when making it, in a form to be compared; not what a schedule (`here` is the
+    one at that place) has come to remember. A list stands for a tuple or an array, as after JSON,
+    and a NaN is like another."""
+    if isinstance(state, dict):
+        made = dataclasses.fields(cast(Any, here)) if isinstance(here, Schedule) else ()
+        memory = {f.name for f in made if not f.init}
+        return {key: lasting(part, getattr(here, key, None)) for key, part in state.items()
+                if key not in memory}  # fmt: skip
+    if isinstance(state, (list, tuple)):
+        parts = here if isinstance(here, list) and len(here) == len(state) else [None] * len(state)
+        return [lasting(part, at) for part, at in zip(state, parts)]
+    if backend.is_array(state):
+        return lasting(backend.host(state).tolist())
+    if isinstance(state, np.generic):
+        return lasting(state.item())
+    return "NaN" if isinstance(state, float) and math.isnan(state) else state
+
+
+def listening(x: Any) -> Any:
+    """The schedule with a memory that `x` is or has inside, or None: an OnPlateau, or one of the
+    user's own whose dataclass is not frozen."""
+    if isinstance(x, warmup):
+        return listening(x.then)
+    is_one = isinstance(x, Schedule) and not cast(Any, x).__dataclass_params__.frozen
+    return x if is_one else None
+
+
 def merged(current: Any, loaded: Any) -> Any:
-    """`loaded`, but an OnPlateau that stands at the same place in `current` takes its content over
-    and stays the object that it was, so that the loop which holds it goes on being heard."""
-    if isinstance(current, OnPlateau) and isinstance(loaded, OnPlateau):
+    """`loaded`, but a schedule with a memory that stands at the same place in `current` takes its
+    content over and stays the object that it was, as does the warmup around it: so the loop which
+    holds it goes on being heard, and what several groups share is still one."""
+    inner, news = listening(current), listening(loaded)
+    if inner is None or type(inner) is not type(news) or type(current) is not type(loaded):
+        return loaded
+    if isinstance(current, warmup):
+        vars(current).update(vars(loaded), then=merged(current.then, loaded.then))
+    else:
         vars(current).update(vars(loaded))
-        return current
-    if isinstance(current, warmup) and isinstance(loaded, warmup):
-        return dataclasses.replace(loaded, then=merged(current.then, loaded.then))
-    return loaded
+    return current
+
+
+def apart(places: list[tuple[str, Any, Any]]) -> list[str]:
+    """What is wrong with (name, schedule here, schedule loaded) of all places: one with a memory
+    that several of them share here cannot become several."""
+    found: dict[int, tuple[str, Any]] = {}
+    problems = []
+    for name, here, loaded in places:
+        inner, news = listening(here), listening(loaded)
+        if inner is None or type(inner) is not type(news):
+            continue
+        first, other = found.setdefault(id(inner), (name, news))
+        if other != news:
+            problems.append(f"{first} and {name} share one {type(inner).__name__} here, and had "
+                            "two there, of different content: make one for each")  # fmt: skip
+    return problems

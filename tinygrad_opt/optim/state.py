@@ -47,7 +47,7 @@ def load(optimizer: Optimizer, saved: Any) -> None:
     new = [(x, backend.to(np.asarray(saved["slots"][name][slot]), flat.backend))
            for flat in optimizer._flat for n, name in enumerate(flat.names)
            for slot, x in flat.state_of(n).items()]  # fmt: skip
-    named = _restored_transforms(saved["transforms"])
+    named = _restored_transforms(saved["transforms"], optimizer.transforms)
     with uninterrupted():
         for group, values in zip(optimizer.groups, groups):
             for key, value in values.items():
@@ -80,13 +80,17 @@ def _checked(optimizer: Optimizer, saved: Any) -> tuple[list[dict[str, Any]], li
     for key in ("groups", "carried", "transforms", "slots"):
         if type(saved[key]) is not type(mine[key]):
             return [], [f"{key} is a {type(saved[key]).__name__}"]
+    transforms = optimizer.transforms
     found = [
         f"{key} is {saved[key]!r} there and {mine[key]!r} here"
-        for key in ("optimizer", "form", "transforms")
-        if _lasting(saved[key]) != _lasting(mine[key])
+        for key, here in (("optimizer", None), ("form", None), ("transforms", transforms))
+        if schedules.lasting(saved[key], here) != schedules.lasting(mine[key], here)
     ]  # fmt: skip
+    places: list[tuple[str, Any, Any]] = []
     try:
-        _restored_transforms(saved["transforms"])
+        for n, named in enumerate(_restored_transforms(saved["transforms"], transforms)):
+            places += [(f"transform {n}: {key}", getattr(transforms[n], key, None), schedule)
+                       for key, schedule in named.items()]  # fmt: skip
     except ValueError as error:
         found.append(f"transforms: {error}")
     if type(saved["t"]) is not int or not 0 <= saved["t"] < 2**63:
@@ -98,6 +102,8 @@ def _checked(optimizer: Optimizer, saved: Any) -> tuple[list[dict[str, Any]], li
         values, problems = _checked_group(optimizer, there, here)
         groups.append(values)
         found += [f"group {n}{problem}" for problem in problems]
+        places += [(f"group {n}: {key}", here[key], value) for key, value in values.items()]
+    found += schedules.apart(places)
     found += _carried_problems(saved["carried"], mine["carried"])
     found += _slot_problems(saved["slots"], mine["slots"])
     return groups, found
@@ -129,7 +135,7 @@ def _restored(key: str, value: Any, here: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "function" not in value:
-        return schedules.restored(value)
+        return schedules.restored(value, here)
     if callable(here) and not isinstance(here, schedules.Schedule):
         return here
     raise ValueError(
@@ -138,21 +144,11 @@ def _restored(key: str, value: Any, here: Any) -> Any:
     )
 
 
-def _lasting(state: Any) -> Any:
-    """What was given when making it; not what an OnPlateau has come to remember."""
-    if isinstance(state, list):
-        return [_lasting(part) for part in state]
-    if not isinstance(state, dict):
-        return state
-    memory = ("value", "best", "bad", "cooling") if state.get("schedule") == "OnPlateau" else ()
-    return {key: _lasting(part) for key, part in state.items() if key not in memory}
-
-
-def _restored_transforms(states: list) -> list[dict[str, schedules.Schedule]]:
-    """The named schedules of each transform, whose other numbers stay."""
-    return [{key: schedules.restored(part) for key, part in state.items()
-             if isinstance(part, dict) and "schedule" in part}
-            for state in states if isinstance(state, dict)]  # fmt: skip
+def _restored_transforms(states: list, here: Any) -> list[dict[str, schedules.Schedule]]:
+    """The schedules of each transform, whose other numbers stay."""
+    return [{key: schedules.restored(part, getattr(transform, key, None))
+             for key, part in state.items() if isinstance(part, dict) and "schedule" in part}
+            for state, transform in zip(states, here) if isinstance(state, dict)]  # fmt: skip
 
 
 def _is_finite(x: Any) -> bool:

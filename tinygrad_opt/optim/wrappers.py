@@ -311,8 +311,7 @@ def _checked_state(
     for key, (is_right, here) in wanted.items():
         value = saved[key]
         if isinstance(value, dict) and key != "slow":
-            own = "function" in value and callable(here)
-            value = here if own else schedules.restored(value)
+            value = schedules.restored(value, here)
         if not callable(value) and not is_right(value):
             raise ValueError(f"this state does not fit {name}: {key} is {value!r}")
         found[key] = value
