@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -75,6 +76,58 @@ def test_a_link_stays_a_link_and_the_file_is_as_readable_as_any_other(path, tmp_
     other = tmp_path / "other"
     other.write_text("")
     assert stat.S_IMODE(os.stat(path).st_mode) == stat.S_IMODE(os.stat(other).st_mode)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and links of POSIX")
+@pytest.mark.parametrize("make, kind, told", [
+    (os.mkfifo, stat.S_ISFIFO, "a device, a pipe or a socket"),
+    (lambda path: path.symlink_to(path), stat.S_ISLNK, "lead in a circle"),
+    (lambda path: path.mkdir(), stat.S_ISDIR, "directory"),
+], ids=["pipe", "circle", "folder"])  # fmt: skip
+def test_what_is_no_file_is_left_as_it_is_and_nothing_is_written(make, kind, told, tmp_path):
+    path, link = tmp_path / "odd", tmp_path / "link"
+    make(path)
+    link.symlink_to(path)
+    for name in (path, link):
+        with pytest.raises(OSError, match=told) as error, replacing(name) as file:
+            file.write(b"x")
+        assert error.value.filename == str(name)
+    assert kind(os.lstat(path).st_mode)
+    assert sorted(tmp_path.iterdir()) == [link, path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+@pytest.mark.parametrize("works", [True, False], ids=["linked", "copied"])
+@pytest.mark.parametrize("mode", [0o600, 0o444, 0o664])
+def test_who_may_read_a_file_may_read_the_new_one_and_nobody_else(path, mode, works, monkeypatch):
+    monkeypatch.setattr(os, "link", links(works))
+    path.chmod(mode)
+    keep = path.with_name("old.md")
+    with replacing(path, keep=keep) as file:
+        assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == mode  # from the beginning
+        file.write(b"another one")
+    assert [stat.S_IMODE(name.stat().st_mode) for name in (path, keep)] == [mode, mode]
+
+
+def test_two_threads_write_one_path_each_for_itself(path):
+    inside, go_on = threading.Event(), threading.Event()
+
+    def other():
+        with replacing(path) as file:
+            file.write(b"of the other")
+            inside.set()
+            go_on.wait(30)
+            file.write(b" thread")
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert inside.wait(30)
+    write_text(path, "of this one")
+    assert path.read_text("utf-8") == "of this one"
+    go_on.set()
+    thread.join()
+    assert path.read_text("utf-8") == "of the other thread"
+    assert list(path.parent.iterdir()) == [path]
 
 
 # ---- the one before, and what is left behind -----------------------------------------------------
@@ -151,9 +204,11 @@ def test_what_a_killed_process_left_is_swept_and_what_others_write_or_own_is_not
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     keep = path.with_name("old.md")
-    left = [path.with_name(f".{name}.{gone.pid}") for name in ("table.md", "old.md")]
+    left = [path.with_name(f".{name}.{gone.pid}{thread}") for name in ("table.md", "old.md")
+            for thread in ("", ".123")]  # fmt: skip
     others = [path.with_name(name) for name in (
         f".table.md.{os.getppid()}", ".table.md.swp", f".other.md.{gone.pid}",
+        f".table.md.{gone.pid}.", f".table.md.{gone.pid}.swp", f".table.md.{os.getppid()}.123",
         f"table.md.{gone.pid}", f".table.md.{gone.pid}.bak")]  # fmt: skip
     for name in (*left, *others):
         name.write_text("")

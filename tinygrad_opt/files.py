@@ -1,8 +1,11 @@
 """A file is written whole or not at all: it grows beside the old one and then takes its place."""
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,21 +21,27 @@ def replacing(path: Path | str, keep: Path | str | None = None) -> Iterator[Bina
 
     Where the block ends by an error or an interrupt, or the process is killed, what was at `path`
     is still there as it was. What a killed process has left unfinished beside it is swept up by the
-    next one that writes there. A link stays a link: what it leads to is replaced.
+    next one that writes there. A link stays a link: what it leads to is replaced. The new file may
+    be read and written by those who might the old one.
 
     Args:
         path: the file.
         keep: a name in the same folder, under which what was at `path` stays, in the place of what
             was there. There is a file at `path` all the while.
 
-    Raises OSError, naming `path`, where it cannot be written.
+    Raises OSError, naming `path`, where it cannot be written, and where it is a folder, a device or
+    a pipe, which are left as they are.
     """
     asked, path = path, Path(os.path.realpath(path))
     beside, second = _beside(path), path if keep is None else _beside(Path(keep))
+    mode = _mode_of(path, asked)
     try:
         for name in (path, *([keep] if keep else [])):
             _sweep(Path(name))
         with beside.open("wb") as file:
+            if mode is not None:
+                with contextlib.suppress(OSError):  # not every disk has modes
+                    beside.chmod(mode)
             yield file
             file.flush()
             os.fsync(file.fileno())  # or a power failure could keep the new name and lose the rest
@@ -59,8 +68,27 @@ def write_text(path: Path | str, text: str) -> Path:
 
 
 def _beside(path: Path) -> Path:
-    """Where this process writes what becomes `path`: on the same disk, and hidden."""
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    """Where this thread writes what becomes `path`: on the same disk, and hidden."""
+    is_main = threading.current_thread() is threading.main_thread()
+    thread = "" if is_main else f".{threading.get_ident()}"
+    return path.with_name(f".{path.name}.{os.getpid()}{thread}")
+
+
+def _mode_of(path: Path, asked: Path | str) -> int | None:
+    """Who may read and write the file that is there, or None; OSError where there is no file but
+    something else."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:  # nothing is there, or what keeps us from looking keeps us from writing, too
+        return None
+    if stat.S_ISLNK(mode):  # after all links were followed
+        raise OSError(errno.ELOOP, "these links lead in a circle", str(asked))
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(asked))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "this is a device, a pipe or a socket, and only a file can be "
+                      "replaced by another: take another path", str(asked))  # fmt: skip
+    return stat.S_IMODE(mode)
 
 
 def _twin(path: Path, second: Path) -> None:
@@ -70,6 +98,8 @@ def _twin(path: Path, second: Path) -> None:
         os.link(path, second)
     except OSError:
         with path.open("rb") as source, second.open("wb") as file:
+            with contextlib.suppress(OSError):
+                shutil.copymode(path, second)
             shutil.copyfileobj(source, file)
             file.flush()
             os.fsync(file.fileno())
@@ -80,8 +110,9 @@ def _sweep(path: Path) -> None:
     start = f".{path.name}."
     with contextlib.suppress(OSError):
         for left in path.parent.iterdir():
-            number = left.name.removeprefix(start)
-            if left.name.startswith(start) and number.isdecimal() and not _lives(int(number)):
+            number, dot, thread = left.name.removeprefix(start).partition(".")
+            is_ours = left.name.startswith(start) and number.isdecimal()
+            if is_ours and thread.isdecimal() == bool(dot) and not _lives(int(number)):
                 with contextlib.suppress(OSError):  # another process may sweep, too
                     left.unlink()
 
