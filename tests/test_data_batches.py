@@ -168,13 +168,39 @@ def test_after_a_loop_that_is_left_early_the_position_is_the_next_epoch():
 def test_of_two_loops_at_once_the_position_is_that_of_the_one_begun_last():
     batches = Batches(X, Y, B)
     first, second = iter(batches), iter(batches)
-    assert batches.position == (2, 0)  # no batch is out
+    assert batches.position == (1, 0)  # no batch is out
     next(first), next(second), next(first)
     assert batches.position == (1, 1)
     first.close()
     assert batches.position == (1, 1)
     second.close()
     assert batches.position == (2, 0)
+
+
+def test_a_loop_that_is_about_to_begin_stands_at_its_own_beginning():
+    batches = Batches(X, Y, B)
+    batches.epoch, batches.done = 2, 3
+    loop = iter(batches)
+    assert batches.position == (2, 3)
+    assert (batches.epoch, batches.done) == (3, 0)
+    other = Batches(X, Y, B)
+    other.load_state_dict(batches.state_dict())
+    assert [pair[0].tolist() for pair in other] == [pair[0].tolist() for pair in loop]
+    iter(batches)  # and is not kept
+    assert batches.position == (4, 0)
+
+
+def test_when_an_inner_loop_is_over_the_position_is_that_of_the_outer_one():
+    batches, seen = Batches(X, Y, B), []
+    for k, _ in enumerate(batches):
+        if k == 1:
+            inside = [batches.position for _ in batches]
+            for _ in batches:
+                break
+        seen.append(batches.position)
+    assert inside == [(1, 1), (1, 2), (1, 3), (1, 4), (2, 0)]
+    assert seen == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 0)]
+    assert batches.position == (3, 0)
 
 
 @pytest.mark.parametrize("change", [{"epoch": 7}, {"done": 3}])

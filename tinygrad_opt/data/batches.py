@@ -76,7 +76,7 @@ class Batches:
         self.seed = whole(f"{name}: seed", seed)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
         self._epoch = self._done = 0
-        self._given: list[int] | None = None  # of the iteration under way: its epoch, batches out
+        self._loops: list[list[int]] = []  # the iterations under way: their epoch, batches out
         self._copies: dict[str, tuple[Array, Array, Range, Range]] = {}
 
     @property
@@ -85,7 +85,7 @@ class Batches:
 
     @epoch.setter
     def epoch(self, number: int) -> None:
-        self._epoch, self._given = self._number(number), None
+        self._epoch, self._loops = self._number(number), []
 
     @property
     def done(self) -> int:
@@ -97,7 +97,7 @@ class Batches:
         if number >= len(self):
             raise ValueError(f"{type(self).__name__}: done is less than the {len(self)} batches of "
                              f"an epoch, not {number}")  # fmt: skip
-        self._done, self._given = number, None
+        self._done, self._loops = number, []
 
     @property
     def position(self) -> tuple[int, int]:
@@ -105,9 +105,9 @@ class Batches:
 
         Inside a loop, the batch at hand counts as done: ask after its step. After the last batch of
         an epoch, and after a loop that was left early, it is the next epoch, (epoch, 0). Of two
-        loops at once it is that of the one begun last.
+        loops at once it is that of the one begun last, and when that is over, of the other.
         """
-        epoch, done = self._given or (self.epoch, self.done)
+        epoch, done = self._loops[-1] if self._loops else (self.epoch, self.done)
         return (epoch, done) if done < len(self) else (epoch + 1, 0)
 
     def _number(self, epoch: int) -> int:
@@ -130,26 +130,26 @@ class Batches:
         return np.random.default_rng([self.seed, epoch]).permutation(len(self.x))
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        # No generator function: its body would begin at the first next(), and then two iterators
-        # that are made together would both claim one epoch.
         x, y, of_x, of_y = self._here()
         epoch, done = self.epoch, self.done
         order = backend.asarray(self.order(epoch))
-        self.epoch, self._done = epoch + 1, 0
+        self._epoch, self._done = epoch + 1, 0
         size = self.batch_size
         cuts = (order[k * size : (k + 1) * size] for k in range(done, len(self)))
         pairs = ((_taken(x, rows, of_x), _taken(y, rows, of_y)) for rows in cuts)
-        return self._counted(pairs, [epoch, done])
+        loop = self._counted(pairs, [epoch, done])
+        next(loop)  # its body begins here, not at the first batch: the epoch is taken, and counts
+        return loop  # type: ignore[return-value]
 
-    def _counted(self, pairs: Iterator, given: list[int]) -> Iterator[tuple[Array, Array]]:
-        self._given = given
+    def _counted(self, pairs: Iterator, given: list[int]) -> Iterator[tuple[Array, Array] | None]:
+        self._loops = [*self._loops, given]
         try:
+            yield None
             for pair in pairs:
                 given[1] += 1
                 yield pair
         finally:
-            if self._given is given:
-                self._given = None
+            self._loops = [loop for loop in self._loops if loop is not given]
 
     def _here(self) -> tuple[Array, Array, Range, Range]:
         """x and y on the current backend, copied there once, and on a GPU the ranges of both: that
