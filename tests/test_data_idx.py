@@ -264,6 +264,16 @@ def test_a_file_that_cannot_be_opened_is_an_oserror_that_names_it(tmp_path):
         write_idx(tmp_path / "nowhere" / "a", np.zeros(2, "u1"))
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_is_refused_at_once_with_its_name_and_the_cure(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        told = f"{name} is a pipe or a device, which cannot be read twice: write .* into a file"
+        with pytest.raises(ValueError, match=told):
+            read_idx(tmp_path / name)
+
+
 @pytest.mark.parametrize("number", [0, 3, None, 1.5])
 def test_a_number_is_no_path_although_open_would_take_it_for_an_open_file(number):
     with pytest.raises(TypeError):

@@ -14,6 +14,7 @@ import contextlib
 import gzip
 import io
 import math
+import stat
 import struct
 import zlib
 from collections.abc import Callable
@@ -51,10 +52,15 @@ def read_idx(path: Path | str) -> np.ndarray:
     Raises:
         ValueError: the file is no IDX file, ends too early or too late, is a damaged gzip stream,
             or holds a NaN or an infinity. It names the file and the offset in bytes; in a gzip
-            file, the offset in what it unpacks to, unless the message says otherwise.
+            file, the offset in what it unpacks to, unless the message says otherwise. Or it is a
+            pipe or a device, which cannot be read twice.
         OSError: the file cannot be read; FileNotFoundError where there is none.
     """
     path = Path(path)
+    kind = path.stat().st_mode  # asked before opening: a pipe would keep us waiting for a writer
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise ValueError(f"read_idx: {path} is a pipe or a device, which cannot be read twice: "
+                         "write what comes from it into a file first")  # fmt: skip
     with path.open("rb") as file:
         packed = file.read(len(GZIP)) == GZIP
         file.seek(0)
