@@ -7,7 +7,10 @@ import pickle
 import shutil
 import signal
 import sys
+import threading
 import warnings
+from dataclasses import dataclass
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +22,7 @@ import tinygrad_opt as tg
 from tinygrad_opt import checkpoint, nn, optim
 from tinygrad_opt.checkpoint import CheckpointError, load, save
 from tinygrad_opt.data import Batches, ClassBalancedBatches
-from tinygrad_opt.optim import GaussianNoise, schedules
+from tinygrad_opt.optim import GaussianNoise, Transform, schedules
 from tinygrad_opt.train import History, fit
 
 everywhere = pytest.mark.usefixtures("backend")  # NumPy, the stand-in for CuPy, and CuPy
@@ -172,6 +175,56 @@ def test_a_plateau_is_waited_for_across_the_stop(every, step, tmp_path):
     assert wanted[1]["groups"][0]["lr"]["value"] < 0.3
 
 
+def test_a_plateau_that_groups_share_within_a_warmup_hears_each_loss_once_after_the_stop(tmp_path):
+    def make(p):
+        rate = schedules.warmup(2, schedules.OnPlateau(0.5, factor=0.5, patience=1, threshold=0.9))
+        return optim.SGD([{"params": p[:2]}, {"params": p[2:]}], lr=rate)
+
+    wanted = contents(train(run_of(make), epochs=5))
+    train(run_of(make), epochs=2, checkpoint=tmp_path / "run.ckpt")
+    np.testing.assert_equal(resumed(make, tmp_path / "run.ckpt", epochs=5), wanted)
+
+
+def own(t):
+    return 0.1 / (1 + t)
+
+
+@dataclass(frozen=True)
+class Own(schedules.Schedule):
+    levels: tuple
+
+    def at(self, t):
+        return self.levels[t % len(self.levels)]
+
+
+@dataclass
+class Shift(Transform):
+    """One of the user's own, with what is no number."""
+
+    by: object
+
+    def __call__(self, parts, t):
+        pass
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: optim.SGD(p, lr=schedules.warmup(3, own)),
+    lambda p: optim.SGD(p, lr=Own((0.1, 0.05))),
+    lambda p: optim.SGD(p, lr=schedules.warmup(3, Own((0.1, 0.05)))),
+    lambda p: optim.SAM(momentum(p), rho=schedules.warmup(3, own)),
+    lambda p: optim.SAM(momentum(p), rho=Own((0.1,))),
+    lambda p: optim.Lookahead(momentum(p), alpha=schedules.warmup(3, own, start=0.5)),
+    lambda p: momentum(p, transforms=[optim.ClipNorm(schedules.warmup(3, own, start=1.0))]),
+    lambda p: momentum(p, transforms=[optim.ClipNorm(Own((1.0, 0.5)))]),
+    *[lambda p, by=by: momentum(p, transforms=[Shift(by)])
+      for by in ((1, 2), math.nan, math.inf, np.arange(3.0), np.float32(0.1), {"a": (1,)}, "b")],
+], ids=range(15))  # fmt: skip
+def test_what_is_the_users_own_in_an_optimizer_is_given_again_and_goes_on(make, tmp_path):
+    wanted = contents(train(run_of(make)))
+    train(run_of(make), epochs=1, checkpoint=tmp_path / "run.ckpt")
+    np.testing.assert_equal(resumed(make, tmp_path / "run.ckpt"), wanted)
+
+
 @everywhere
 def test_a_loop_by_hand_goes_on_too(tmp_path):
     def by_hand(run, stop=None):
@@ -250,6 +303,115 @@ def test_fit_refuses_what_it_could_not_resume_before_a_step(settings, error, tol
     with pytest.raises(error, match=told):
         fit(loss=tg.cross_entropy, optimizer=run.optimizer, epochs=1, **arguments)
     assert run.optimizer.t == 0
+
+
+class Stubborn(nn.Module):
+    """Has a state of its own, and loads it unless it is told not to."""
+
+    refuses = False
+
+    def __init__(self):
+        self.inside = network()
+        self.more = {"deep": nn.Linear(2, 2)}
+        self.count = 3
+
+    def forward(self, x):
+        return self.inside(x)
+
+    def state_dict(self):
+        return {**super().state_dict(), "count": np.array(self.count)}
+
+    def load_state_dict(self, state):
+        self.count = int(state.pop("count"))
+        super().load_state_dict(state)
+        self.more["deep"].late = 1
+        if self.refuses:
+            raise KeyError("I refuse")
+
+
+class Odd(schedules.Schedule):  # no dataclass, so nobody can tell what is in it
+    def at(self, t):
+        return 0.1
+
+
+def stubborn():
+    model = Stubborn()
+    model.refuses = True
+    return model
+
+
+@pytest.mark.parametrize("change, error, told", [
+    (lambda run: setattr(run, "model", stubborn()), CheckpointError, "model: 'I refuse'"),
+    (lambda run: run.optimizer.groups[0].update(lr=Odd()), TypeError, "dataclass"),
+    (lambda run: run.optimizer.groups[0].update(lr=Fraction(1, 10)), TypeError,
+     "optimizer/groups/0/lr is a Fraction"),
+    (lambda run: run.optimizer.transforms.append(Shift({1})), TypeError,
+     "optimizer/transforms/0/by is a set"),
+], ids=["model", "schedule", "number", "transform"])  # fmt: skip
+def test_what_could_not_be_loaded_again_is_told_before_a_step(change, error, told, tmp_path):
+    run = run_of()
+    change(run)
+    if run.model.forward.__func__ is Stubborn.forward:
+        run.optimizer = momentum(run.model.named_parameters())
+    before = run.model.state_dict()
+    with pytest.raises(error, match=told) as raised:
+        train(run, checkpoint=tmp_path / "run.ckpt")
+    assert run.optimizer.t == 0
+    np.testing.assert_equal(run.model.state_dict(), before)
+    assert not list(tmp_path.iterdir())
+    if error is CheckpointError:
+        assert "and what is saved there could not be loaded again" in str(raised.value)
+
+
+@pytest.mark.parametrize("path, error, told", [
+    ("no/run.ckpt", FileNotFoundError, "no/run.ckpt'$"), ("", OSError, "directory"),
+    (".", OSError, "directory"), (7, TypeError, "a path is a str or a Path, not 7"),
+    (b"a", TypeError, "a path is"), (False, TypeError, "a path is"),
+    ("kept", OSError, "kept.previous"),
+])  # fmt: skip
+def test_a_path_that_cannot_be_written_is_told_before_a_step(
+    path, error, told, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept.previous").mkdir()
+    run = run_of()
+    with pytest.raises(error, match=told):
+        train(run, checkpoint=path)
+    assert run.optimizer.t == 0
+    if path != "kept":  # where there is nothing yet to be kept
+        with pytest.raises(error, match=told):
+            save(path, model=run.model)
+    assert [name.name for name in tmp_path.iterdir()] == ["kept.previous"]
+
+
+def test_a_folder_that_is_locked_is_told_before_a_step(tmp_path, monkeypatch):
+    def locked(path, mode="r"):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.open", locked)
+    run = run_of()
+    with pytest.raises(PermissionError, match=r"/run.ckpt'$"):
+        train(run, checkpoint=tmp_path / "run.ckpt")
+    assert run.optimizer.t == 0
+
+
+def test_that_safetensors_is_missing_is_told_before_a_step(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    run = run_of()
+    with pytest.raises(ModuleNotFoundError, match="safetensors"):
+        train(run, checkpoint=tmp_path / "run.ckpt")
+    assert run.optimizer.t == 0
+
+
+def test_trying_out_leaves_a_run_and_what_is_on_disk_as_they_were(tmp_path):
+    run, path = train(run_of(scheduled), epochs=1), tmp_path / "run.ckpt"
+    path.write_text("somebody's own")
+    before = contents(run)
+    checkpoint.try_out(path, **vars(run))
+    np.testing.assert_equal(contents(run), before)
+    assert path.read_text() == "somebody's own"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_epoch_in_whose_midst_it_stopped_has_the_figures_of_all_its_batches(tmp_path):
@@ -354,11 +516,90 @@ def test_notes_come_back_as_they_were_and_a_tuple_as_a_list(tmp_path):
     ({3: "a"}, "notes has the key 3"),
     ({"z": np.array([1j])}, "complex128"),
     ([1, 2], "notes is a dict, not a list"),
+    ({"m": np.ma.masked_array([1.0, 2.0], mask=[0, 1])}, "notes/m is a masked array"),
+    ({"d": np.datetime64("2020-01-01")}, "notes/d is a datetime64"),
+    ({"d": np.datetime64("2020-01-01T00:00:00", "ns")}, "notes/d is a datetime64"),
+    ({"d": np.timedelta64(5, "ns")}, "notes/d is a timedelta64"),
+    ({"v": np.zeros(1, [("a", "f4")])[0]}, "notes/v is a void"),
+    ({"l": np.longdouble(0.1)}, "notes/l is a longdouble"),
+    ({"b": np.bytes_(b"a")}, "notes/b is a bytes_"),
+    *[({"a": [np.array(x)]}, "notes/a/0: dtype")
+      for x in ([None], ["a"], [1j], np.zeros(1, [("a", "f4")]), np.zeros(1, "M8[ns]"),
+                np.zeros(1, "g"))],
 ])  # fmt: skip
 def test_notes_that_would_come_back_as_something_else_are_refused(notes, told, tmp_path):
     with pytest.raises(TypeError, match=told):
         save(tmp_path / "a.ckpt", notes=notes)
     assert not list(tmp_path.iterdir())
+
+
+def circle():
+    found = {}
+    found["a"] = [found]
+    return found
+
+
+def deep(levels):
+    return {"x": [] if levels == 1 else [deep(levels - 2)]} if levels else []
+
+
+@pytest.mark.parametrize("notes, told", [
+    (circle(), "notes/a/0/a.* is more than 100 lists and dicts deep: does it hold itself"),
+    (deep(101), "is more than 100 lists and dicts deep"),
+    ({"n": [10**5000]}, "notes/n/0 is an integer of 16610 bits.*save hex"),
+    ({"n": -(2**2048)}, "notes/n is an integer of 2049 bits"),
+    ({"\ud800": np.ones(1)}, "is no name for an array in UTF-8: rename it"),
+    ({"x": "a" * 100_000_001}, "bytes of JSON, of at most 100,000,000: save long lists"),
+], ids=["circle", "deep", "huge", "negative", "surrogate", "long"])  # fmt: skip
+def test_notes_that_are_too_much_for_a_file_are_refused_with_the_cure(notes, told, tmp_path):
+    with pytest.raises(ValueError, match=told):
+        save(tmp_path / "a.ckpt", notes=notes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_notes_up_to_the_limits_come_back(tmp_path):
+    notes = {"n": 2**2047, "m": -(2**2047), "d": deep(98)}
+    save(tmp_path / "a.ckpt", notes=notes)
+    assert load(tmp_path / "a.ckpt").notes == notes
+
+
+@pytest.mark.parametrize("notes", [None, {}])
+def test_where_there_is_nothing_to_save_nothing_is_touched(notes, two):
+    before = {path: path.read_bytes() for path in two.parent.iterdir()}
+    with pytest.raises(ValueError, match="there is nothing to save: give the parts by name"):
+        save(two, notes=notes)
+    assert {path: path.read_bytes() for path in two.parent.iterdir()} == before
+
+
+def test_parts_are_given_by_name(two):
+    for act, name in ((save, "save"), (load, "load")):
+        with pytest.raises(TypeError, match=rf"takes the parts by name: {name}\(path, model=model"):
+            act(two, network())
+
+
+def test_a_slot_that_load_would_refuse_is_not_saved_and_the_old_file_stays(tmp_path):
+    """The square of a large gradient is inf in float32, and the weights go on without it."""
+    path = tmp_path / "run.ckpt"
+    for make in (optim.Adam, lambda p: optim.Lookahead(optim.SAM(optim.Adam(p)))):
+        run = run_of(make)
+        save(path, **vars(run))
+        old = path.read_bytes()
+        run.optimizer.zero_grad()
+        for t in run.model.parameters():
+            t.grad = t.grad + np.float32(1e21)
+        inside = run.optimizer
+        while isinstance(inside, (optim.SAM, optim.Lookahead)):
+            inside = inside.optimizer
+        with np.errstate(over="ignore"):
+            inside.step()
+        assert all(np.isfinite(t.data).all() for t in run.model.parameters())
+        with pytest.raises(FloatingPointError, match=r"slot v of layers.0.weight has a NaN or inf"):
+            save(path, **vars(run))
+        assert path.read_bytes() == old
+    run.optimizer = optim.Lookahead(optim.SGD(run.model.named_parameters(), lr=0.1))
+    run.optimizer._slow[0][3] = np.nan
+    with pytest.raises(FloatingPointError, match=r"slot slow of layers.0.weight has"):
+        save(path, **vars(run))
 
 
 def test_two_arrays_of_one_name_are_refused_and_neither_is_lost(tmp_path):
@@ -492,9 +733,101 @@ def test_tied_weights_are_one_and_other_names_are_told(tmp_path):
     assert {line[7:].partition(": ")[0] for line in problems} == {"missing"}
 
 
+def test_a_part_that_is_missed_in_a_file_of_notes_alone_is_told_so(tmp_path):
+    save(tmp_path / "a.ckpt", notes={"a": 1})
+    (problem,) = refused(tmp_path / "a.ckpt", model=network())
+    assert problem == "model: it was saved without; there are notes alone"
+
+
+def test_a_model_with_a_state_of_its_own_is_loaded_by_its_own_rule(tmp_path):
+    path, model, other = tmp_path / "a.ckpt", Stubborn(), Stubborn()
+    model.count = 5
+    model.inside.layers[0].weight.data += 1
+    optimizer = momentum(other.named_parameters())
+    save(path, model=model)
+    load(path, model=other)
+    assert other.count == 5
+    np.testing.assert_equal(other.state_dict(), model.state_dict())
+    assert all(np.shares_memory(t.data, optimizer._flat[0].w) for t in other.parameters())
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["of an optimizer", "free"])
+def test_a_model_that_refuses_after_it_has_loaded_is_put_back(held, tmp_path):
+    path, saved, model = tmp_path / "a.ckpt", run_of(), stubborn()
+    saved.model = Stubborn()
+    saved.optimizer = momentum(saved.model.named_parameters())
+    saved.model.count = 5
+    save(path, **vars(saved))
+    run = run_of()
+    run.model, arrays = model, [t.data for t in model.parameters()]
+    run.optimizer = momentum((model if held else network()).named_parameters())
+    arrays = [t.data for t in model.parameters()]
+    before, stamps = contents(run), [t.written for t in model.parameters()]
+    assert "model: 'I refuse'" in refused(path, **vars(run))
+    np.testing.assert_equal(contents(run), before)
+    assert [t.written for t in model.parameters()] == stamps
+    assert all(a is t.data for a, t in zip(arrays, model.parameters()))
+    assert not hasattr(model.more["deep"], "late")
+
+
+def test_a_model_that_refuses_at_the_second_time_is_put_back_too(tmp_path):
+    class Late(Stubborn):
+        calls = 0
+
+        def load_state_dict(self, state):
+            super().load_state_dict(state)
+            Late.calls += 1
+            if Late.calls == 2:
+                raise ValueError("not again")
+
+    saved, model = Late(), Late()
+    saved.count = 5
+    save(tmp_path / "a.ckpt", model=saved)
+    before = model.state_dict()
+    assert refused(tmp_path / "a.ckpt", model=model) == ["model: not again"]
+    np.testing.assert_equal(model.state_dict(), before)
+
+
+class Trainer:
+    """Its method is a schedule, and it cannot be copied."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def rate(self, t):
+        return 0.1
+
+    def __deepcopy__(self, memo):
+        raise TypeError("I cannot be copied")
+
+    __call__ = rate
+
+
+@pytest.mark.parametrize("make", [
+    lambda p, by: optim.SGD(p, lr=by.rate), lambda p, by: optim.SGD(p, lr=by),
+    lambda p, by: optim.SAM(optim.SGD(p, lr=0.1), rho=schedules.warmup(2, by.rate)),
+    lambda p, by: optim.SGD(p, lr=0.1, transforms=[optim.ClipNorm(schedules.warmup(2, by, 0.5))]),
+    lambda p, by: optim.SGD(p, lr=0.1, transforms=[optim.ClipNorm(by)]),
+], ids=range(5))  # fmt: skip
+def test_a_schedule_that_cannot_be_copied_is_shared_with_what_is_tried(make, tmp_path):
+    run, by = run_of(), Trainer()
+    for each in (run, other := run_of(seed=9)):
+        each.optimizer = make(each.model.named_parameters(), by)
+    train(run, checkpoint=tmp_path / "run.ckpt")
+    load(tmp_path / "run.ckpt", **vars(other))
+    np.testing.assert_equal(contents(other), contents(run))
+
+
+def test_a_part_that_cannot_be_copied_is_a_problem_of_its_own(tmp_path):
+    run = run_of()
+    save(tmp_path / "run.ckpt", **vars(run))
+    run.optimizer.mine = Trainer()
+    assert refused(tmp_path / "run.ckpt", **vars(run)) == ["optimizer: I cannot be copied"]
+
+
 @pytest.mark.parametrize("part, value", [
     ("model", network().forward), ("optimizer", network()), ("batches", [(X, Y)]),
-    ("history", network()),
+    ("history", network()), ("history", SimpleNamespace(step_loss=[])),
 ])  # fmt: skip
 def test_what_is_no_such_part_is_a_type_error(part, value, tmp_path):
     path = tmp_path / "a.ckpt"
@@ -502,6 +835,15 @@ def test_what_is_no_such_part_is_a_type_error(part, value, tmp_path):
         with pytest.raises(TypeError, match=f"{part} is .*, not a {type(value).__name__}"):
             act(path, **{part: value})
     assert not path.exists()
+
+
+@pytest.mark.parametrize("part, value", [
+    ("model", nn.Linear), ("optimizer", optim.SGD), ("batches", Batches), ("history", History),
+])  # fmt: skip
+def test_a_class_is_no_part(part, value, tmp_path):
+    for act in (save, load):
+        with pytest.raises(TypeError, match=f"{part} is .*, not the class {value.__name__}: make"):
+            act(tmp_path / "a.ckpt", **{part: value})
 
 
 def test_weights_that_stand_elsewhere_are_neither_saved_nor_loaded(tmp_path):

@@ -522,6 +522,12 @@ def test_bad_arguments_are_told_before_anything_changes(backend, wrong, error, t
     assert model.training
 
 
+def test_a_loss_and_an_optimizer_in_each_others_place_are_told():
+    model = network()
+    with pytest.raises(TypeError, match=r"the optimizer is one of tg\.optim, not a function"):
+        fit(model, momentum(model), tg.cross_entropy, [classes()], 1)
+
+
 def test_an_optimizer_of_another_model_is_refused_and_one_of_a_part_is_not(backend):
     model, other, batches = network(), network(), on(backend, classes())
     with pytest.raises(ValueError, match="Momentum holds none of the parameters of"):
@@ -557,6 +563,19 @@ def test_progress_goes_to_stderr_if_asked_for_and_nowhere_else(capsys):
     for progress in (False, None):  # None: stderr is no terminal here
         run(Batches(x, y, 8), 1, "float32", progress=progress)
     assert capsys.readouterr() == ("", "")
+
+
+def test_epochs_are_counted_from_the_beginning_of_the_history_that_is_gone_on_with(capsys):
+    (x, y), model = classes(), network()
+    _, history = run(Batches(x, y, 8), 2, model=model)
+    run(Batches(x, y, 8), 3, model=model, history=history, progress=True)
+    told = capsys.readouterr().err
+    assert "epoch 5/5" in told
+    assert "/3" not in told
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="in epoch 6; the last"):
+        run([(x * np.nan, y)], 1, model=model, history=history)
+    with pytest.raises(ValueError, match="epoch 6 has no batches"):
+        run([], 1, model=model, history=history)
 
 
 def test_the_bar_reads_losses_a_few_times_a_second_and_not_at_every_step(

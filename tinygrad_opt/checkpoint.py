@@ -22,29 +22,34 @@ import numpy as np
 from tinygrad_opt import backend
 from tinygrad_opt.backend import Array
 from tinygrad_opt.data.batches import Batches
-from tinygrad_opt.files import replacing
+from tinygrad_opt.files import check_replaceable, replacing
 from tinygrad_opt.nn import Module
 from tinygrad_opt.optim.atomic import uninterrupted
 from tinygrad_opt.optim.optimizer import Optimizer
+from tinygrad_opt.optim.schedules import Schedule
+from tinygrad_opt.optim.transforms import Transform
 from tinygrad_opt.optim.wrappers import Wrapper
 from tinygrad_opt.tensor import Tensor
 
 __all__ = ["CheckpointError", "Loaded", "load", "save"]
 
 VERSION = "1"  # of the format; the digest is made in one way in all of them
+MOST_JSON = 100_000_000  # bytes that safetensors allows for all that is no array
+MOST_BITS = 2048  # of an integer: Python reads no longer ones from text, where it is set up so
+DEEPEST = 100  # lists and dicts within one another; Python's reader of JSON ends at some 900
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be loaded. Nothing has been changed then.
+    """A checkpoint that cannot be loaded, or one that could not be. Nothing has been changed then.
 
     Attributes:
         problems: a string for each, all of them.
     """
 
-    def __init__(self, path: Path | str, problems: list[str]):
+    def __init__(self, path: Path | str, problems: list[str], told: str = "nothing was loaded"):
         self.problems = problems
         count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
-        super().__init__(f"{path}: {count}, and nothing was loaded:\n- " + "\n- ".join(problems))
+        super().__init__(f"{path}: {count}, and {told}:\n- " + "\n- ".join(problems))
 
 
 class _Damaged(Exception):
@@ -73,7 +78,7 @@ class Loaded:
 
 def save(
     path: Path | str,
-    *,
+    *unnamed: Any,
     model: Module | None = None,
     optimizer: Any = None,
     batches: Batches | None = None,
@@ -89,7 +94,8 @@ def save(
 
     Args:
         path: the file, "run.ckpt".
-        model: its parameters and buffers.
+        model: its parameters and buffers, as they stand: inside `look_ahead()` that is elsewhere,
+            which is noticed only where its optimizer is saved too.
         optimizer: of tg.optim: its slots, hyper-parameters, schedules and t.
         batches: a `Batches`: its `position`, settings and the size of its data, not the data.
         history: a `tg.train.History`.
@@ -99,33 +105,32 @@ def save(
             too), strings, lists, dicts. A tuple comes back as a list.
 
     Raises:
-        OSError: `path` cannot be written. What was there is as it was, as after each error here.
+        OSError: `path` cannot be written, or is no file. What was there is as it was, as after each
+            error here.
         TypeError: a part is not what it should be, or notes hold what JSON has no word for.
+        ValueError: there is nothing to save; or notes are too much for JSON: too long, too deep, an
+            integer of more than 2,048 bits.
         RuntimeError: the weights stand elsewhere for a while: inside `look_ahead()`, or while
             `ScheduleFree` is in evaluation.
-        FloatingPointError: the optimizer has met a gradient that is NaN or inf, on a GPU.
+        FloatingPointError: the optimizer has met a gradient that is NaN or inf, on a GPU; or a slot
+            holds one (the square of a large gradient), with which `load` would not go on.
         CheckpointError: what is read back is not what was written.
     """
-    parts = _parts(model, optimizer, batches, history, random)
-    tree = {name: part.state_dict() for name, part in parts.items()}
-    tree["notes"] = {} if notes is None else notes
-    tree["step"] = None if optimizer is None else optimizer.t
-    if not isinstance(tree["notes"], Mapping):
-        raise TypeError(f"notes is a dict, not a {type(notes).__name__}")
-    data = _encoded(tree)
     target, before = _places(path)
+    parts = _parts("save", unnamed, model, optimizer, batches, history, random)
+    data = _encoded(_state_of(parts, notes))
     keep = before if target.is_file() and (_is_whole(target) or not before.exists()) else None
     with replacing(path, keep) as file:
         file.write(data)
         file.flush()
         if not _is_whole(Path(file.name)):
             raise CheckpointError(path, ["what was read back is not what was written: is the disk "
-                                         "failing? The old file is as it was"])  # fmt: skip
+                                         "failing?"], "the old file is as it was")  # fmt: skip
 
 
 def load(
     path: Path | str,
-    *,
+    *unnamed: Any,
     model: Module | None = None,
     optimizer: Any = None,
     batches: Batches | None = None,
@@ -153,33 +158,60 @@ def load(
             the file lacks; names, shapes, dtypes, kinds, groups or settings that differ.
         TypeError: a part is not what it should be.
     """
-    parts = _parts(model, optimizer, batches, history, random)
+    parts = _parts("load", unnamed, model, optimizer, batches, history, random)
     found, tree = _whole_one(path)
-    problems = []
-    for name, part in parts.items():
-        if name in tree:
-            problems += [f"{name}: {line}" for line in _problems(_twin(part), tree[name])]
-        else:
-            problems.append(f"{name}: it was saved without; there are {', '.join(_names(tree))}")
+    problems = _all_problems(parts, tree)
     if problems:
         raise CheckpointError(path, problems)
     with uninterrupted():
-        for name, part in parts.items():
-            part.load_state_dict(tree[name])
+        before = _Before(model) if model is not None and _has_own_state(model) else None
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(tree[name])
+        except Exception as error:  # by a load_state_dict of the user's own, at the second time
+            if before is not None:
+                before.put_back()
+            raise CheckpointError(path, [f"{name}: {line}" for line in _lines(error)]) from error
     left = tuple(name for name in _names(tree) if name not in parts)
     return Loaded(found, tree["step"], tree["notes"], left)
 
 
+def try_out(path: Path | str, **given: Any) -> None:
+    """Raise now, before a long run, what `save(path, **given)` would raise in its midst, and
+    CheckpointError where the parts could not be loaded from what it writes. Nothing is changed.
+
+    It takes the time and memory of a `save` and a `load`, and writes no file.
+    """
+    check_replaceable(path, _places(path)[1])
+    names = ("model", "optimizer", "batches", "history", "random")
+    parts = _parts("save", (), *(given.get(name) for name in names))
+    problems = _all_problems(parts, _decoded(_encoded(_state_of(parts, given.get("notes")))))
+    if problems:
+        raise CheckpointError(path, problems, "what is saved there could not be loaded again")
+
+
 def _parts(
-    model: Any, optimizer: Any, batches: Any, history: Any, random: bool | None
+    act: str,
+    unnamed: tuple,
+    model: Any,
+    optimizer: Any,
+    batches: Any,
+    history: Any,
+    random: bool | None,
 ) -> dict[str, Any]:
     """The parts that are given, by name, each with `state_dict` and `load_state_dict`."""
+    if unnamed:
+        raise TypeError(f"checkpoint.{act} takes the parts by name: {act}(path, model=model, "
+                        "optimizer=optimizer, ...)")  # fmt: skip
+    is_history = all(hasattr(history, x) for x in ("step_loss", "state_dict", "load_state_dict"))
     for part, is_one, wanted in (
         (model, isinstance(model, Module), "model is a Module"),
         (optimizer, isinstance(optimizer, (Optimizer, Wrapper)), "optimizer is one of tg.optim"),
         (batches, isinstance(batches, Batches), "batches is a Batches"),
-        (history, hasattr(history, "step_loss"), "history is a tg.train.History"),
+        (history, is_history, "history is a tg.train.History"),
     ):
+        if isinstance(part, type):
+            raise TypeError(f"checkpoint: {wanted}, not the class {part.__name__}: make one of it")
         if part is not None and not is_one:
             raise TypeError(f"checkpoint: {wanted}, not a {type(part).__name__}")
     if optimizer is not None and optimizer._standing:
@@ -192,6 +224,30 @@ def _parts(
     parts = {"model": model, "optimizer": optimizer, "batches": batches, "history": history,
              "random": _Generator() if random else None}  # fmt: skip
     return {name: part for name, part in parts.items() if part is not None}
+
+
+def _state_of(parts: dict[str, Any], notes: Any) -> dict[str, Any]:
+    """All that is to be saved, checked."""
+    if notes is not None and not isinstance(notes, Mapping):
+        raise TypeError(f"notes is a dict, not a {type(notes).__name__}")
+    if not parts and not notes:
+        raise ValueError("checkpoint.save: there is nothing to save: give the parts by name, "
+                         "model=model, optimizer=optimizer, ..., or notes")  # fmt: skip
+    tree = {name: part.state_dict() for name, part in parts.items()}
+    tree["notes"] = {} if notes is None else notes
+    tree["step"] = parts["optimizer"].t if "optimizer" in parts else None
+    inside = tree.get("optimizer")
+    while isinstance(inside, dict):
+        for name, x in [*inside.get("slots", {}).items(), *inside.get("slow", {}).items()]:
+            for slot, values in (x if isinstance(x, dict) else {"slow": x}).items():
+                if not np.isfinite(values).all():
+                    raise FloatingPointError(
+                        f"checkpoint: slot {slot} of {name} has a NaN or inf, with which no run "
+                        "could go on, so nothing was saved: are its gradients too large for the "
+                        f"squares of {values.dtype}? Clip them, ClipNorm(1.0), or scale the data"
+                    )
+        inside = inside.get("inside")
+    return tree
 
 
 def _names(tree: dict[str, Any]) -> list[str]:
@@ -214,12 +270,37 @@ class _Generator:
 # ---- does it fit ---------------------------------------------------------------------------------
 
 
+def _all_problems(parts: dict[str, Any], tree: dict[str, Any]) -> list[str]:
+    """All that keeps the parts from being loaded, each line with the name of its part."""
+    problems = []
+    for name, part in parts.items():
+        if name in tree:
+            problems += [f"{name}: {line}" for line in _problems(part, tree[name])]
+        else:
+            there = ", ".join(_names(tree)) or "notes alone"
+            problems.append(f"{name}: it was saved without; there are {there}")
+    return problems
+
+
+def _problems(part: Any, saved: Any) -> list[str]:
+    try:
+        if isinstance(part, Module) and _has_own_state(part):
+            return _tried_on_itself(part, saved)
+        return _refusals(_twin(part), saved)
+    except Exception as error:  # of a part that cannot be copied
+        return _lines(error)
+
+
 def _twin(part: Any) -> Any:
     """Another of the kind to try a state on."""
     if isinstance(part, _Generator):
         return _Generator(np.random.default_rng(0))
     if isinstance(part, (Optimizer, Wrapper)):
-        return copy.deepcopy(part)
+        memo: dict[int, Any] = {}  # what copy takes for copied already
+        for given in (*part._given(), *part.transforms):
+            if callable(given):
+                _share(given, memo)
+        return copy.deepcopy(part, memo)
     if not isinstance(part, Module):
         return copy.copy(part)  # whose loading assigns attributes and writes into none
     twin = Module()  # with tensors of the same names, for the model may hold much that is no tensor
@@ -228,18 +309,70 @@ def _twin(part: Any) -> Any:
     return twin
 
 
-def _problems(twin: Any, saved: Any) -> list[str]:
+def _share(given: Any, memo: dict[int, Any]) -> None:
+    """Have the twin hold the same functions and data of the user's, which may be large or cannot be
+    copied (a lock, a file), in schedules and transforms of its own."""
+    if isinstance(given, (Schedule, Transform)):
+        for value in vars(given).values():
+            _share(value, memo)
+    else:
+        memo[id(given)] = given
+
+
+def _refusals(twin: Any, saved: Any) -> list[str]:
     """All that keeps `saved` from being loaded, what is inside a wrapper first."""
     found: list[str] = []
     if isinstance(twin, Wrapper) and isinstance(saved, dict) and "inside" in saved:
-        found = _problems(twin.optimizer, saved["inside"])
+        found = _refusals(twin.optimizer, saved["inside"])
     try:
         twin.load_state_dict(saved)
     except Exception as error:
-        head, *rest = str(error).splitlines() or [type(error).__name__]
-        lines = [line.strip().removeprefix("- ") for line in rest] or [head]
-        found += [line for line in lines if line not in found]
+        found += [line for line in _lines(error) if line not in found]
     return found
+
+
+def _lines(error: Exception) -> list[str]:
+    head, *rest = str(error).splitlines() or [type(error).__name__]
+    return [line.strip().removeprefix("- ") for line in rest] or [head]
+
+
+# ---- a model with a state of its own -------------------------------------------------------------
+
+
+def _has_own_state(model: Module) -> bool:
+    """Whether its class says itself what is saved or how it is loaded."""
+    return any(getattr(type(model), name) is not getattr(Module, name)
+               for name in ("state_dict", "load_state_dict"))  # fmt: skip
+
+
+def _tried_on_itself(model: Module, saved: Any) -> list[str]:
+    """What loading it raises. No twin could tell, so it is loaded, and put back."""
+    with uninterrupted():
+        before = _Before(model)
+        try:
+            model.load_state_dict(copy.copy(saved))  # which may be taken apart there
+        except Exception as error:
+            return _lines(error)
+        finally:
+            before.put_back()
+    return []
+
+
+class _Before:
+    """A model as it is, to be put back: its arrays, and the attributes of its modules (but not what
+    is in a list or dict of the user's)."""
+
+    def __init__(self, model: Module):
+        self.tensors = [(t, t.data, t.data.copy(), t.written) for t in model._names()]
+        self.modules = [(module, dict(vars(module))) for module in model.modules()]
+
+    def put_back(self) -> None:
+        for module, attributes in self.modules:
+            vars(module).clear()
+            vars(module).update(attributes)
+        for t, array, values, written in self.tensors:
+            array[...] = values
+            t.data, t.written = array, written
 
 
 # ---- the files -----------------------------------------------------------------------------------
@@ -247,6 +380,8 @@ def _problems(twin: Any, saved: Any) -> list[str]:
 
 def _places(path: Path | str) -> tuple[Path, Path]:
     """The file itself, links followed, and the one that keeps the checkpoint before it."""
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise TypeError(f"checkpoint: a path is a str or a Path, not {path!r}")
     target = Path(os.path.realpath(path))
     return target, target.with_name(target.name + ".previous")
 
@@ -291,6 +426,7 @@ def _whole_one(path: Path | str) -> tuple[Path, dict[str, Any]]:
 
 
 def _encoded(tree: dict[str, Any]) -> bytes:
+    from safetensors import SafetensorError
     from safetensors.numpy import save
 
     arrays: dict[str, Array] = {}
@@ -298,7 +434,14 @@ def _encoded(tree: dict[str, Any]) -> bytes:
     plain = _without_arrays(tree, [], arrays, places)
     text = json.dumps({"state": plain, "arrays": places})
     metadata = {"tinygrad_opt": VERSION, "state": text, "sha256": _digest(VERSION, text, arrays)}
-    return save(arrays, metadata=metadata)
+    try:
+        return save(arrays, metadata=metadata)
+    except SafetensorError as error:
+        raise ValueError(
+            f"checkpoint: safetensors refuses this ({error}): all that is no array is "
+            f"{len(text):,} bytes of JSON, of at most {MOST_JSON:,}: save long lists of "
+            "numbers as arrays"
+        ) from None
 
 
 def _decoded(data: bytes) -> dict[str, Any]:
@@ -337,14 +480,30 @@ def _without_arrays(
     """`x` as JSON has it, None where an array was: that is put into `arrays`, and into `places` the
     way to it, under a name that says where it was."""
     name = "/".join(map(str, place))
-    if isinstance(x, np.generic):
+    if len(place) > DEEPEST:
+        raise ValueError(f"checkpoint: {name[:60]}... is more than {DEEPEST} lists and dicts deep: "
+                         "does it hold itself? Save what is in it flat")  # fmt: skip
+    if isinstance(x, np.generic) and x.dtype.kind in "biufU":
         x = x.item()
+    if isinstance(x, int) and x.bit_length() > MOST_BITS:
+        raise ValueError(f"checkpoint: {name} is an integer of {x.bit_length()} bits, and JSON is "
+                         f"read with {MOST_BITS} at most: save hex(x), a string")  # fmt: skip
     if x is None or isinstance(x, (bool, int, float, str)):
         return x
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"checkpoint: {name} is a masked array, which would lose its mask: save "
+                        ".filled(value), or .data and .mask as two arrays")  # fmt: skip
     if backend.is_array(x):
         if name in arrays:
             raise ValueError(f"checkpoint: two arrays would be called {name}: rename one")
-        dtype = backend.check_dtype(x.dtype).newbyteorder("<")
+        try:
+            dtype = backend.check_dtype(x.dtype).newbyteorder("<")
+            name.encode()
+        except TypeError as error:
+            raise TypeError(f"checkpoint: {name}: {error}") from None
+        except UnicodeEncodeError:
+            raise ValueError(f"checkpoint: {name!r} is no name for an array in UTF-8: rename "
+                             "it") from None  # fmt: skip
         # safetensors writes the memory as it lies; ascontiguousarray would make (1,) of ().
         arrays[name] = np.asarray(backend.host(x), dtype, order="C")
         places[name] = place

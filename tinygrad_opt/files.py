@@ -35,6 +35,8 @@ def replacing(path: Path | str, keep: Path | str | None = None) -> Iterator[Bina
     asked, path = path, Path(os.path.realpath(path))
     beside, second = _beside(path), path if keep is None else _beside(Path(keep))
     mode = _mode_of(path, asked)
+    if keep is not None:
+        _mode_of(Path(keep), keep)
     try:
         for name in (path, *([keep] if keep else [])):
             _sweep(Path(name))
@@ -58,6 +60,19 @@ def replacing(path: Path | str, keep: Path | str | None = None) -> Iterator[Bina
         if isinstance(error, OSError) and error.filename in (str(beside), str(second)):
             raise OSError(error.errno, error.strerror, str(asked)) from None
         raise
+
+
+def check_replaceable(path: Path | str, keep: Path | str) -> None:
+    """Raise now what `replacing(path, keep)` would raise at its end, as far as it can be known."""
+    target = Path(os.path.realpath(path))
+    _mode_of(target, path)
+    _mode_of(Path(keep), keep)
+    beside = _beside(target)
+    try:
+        beside.open("wb").close()
+        beside.unlink()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def write_text(path: Path | str, text: str) -> Path:

@@ -20,6 +20,7 @@ from tinygrad_opt import backend
 from tinygrad_opt.autograd import detect_anomaly, no_grad
 from tinygrad_opt.backend import Array, array_module
 from tinygrad_opt.checkpoint import save as save_checkpoint
+from tinygrad_opt.checkpoint import try_out
 from tinygrad_opt.data.batches import Batches
 from tinygrad_opt.data.checks import look_for_sorted_classes, samples, whole
 from tinygrad_opt.nn import Module
@@ -263,7 +264,8 @@ def fit(
         checkpoint: a file, "run.ckpt": at the end of each epoch, model, optimizer, batches (which
             are a `Batches` then), history and the seeded generator are saved there. After
             `tg.checkpoint.load` of the five, `fit` goes on to the same bits as if it had not
-            stopped.
+            stopped. Before the first step it is tried whether all that can be written and would be
+            loaded again, in the time that one save and one load take.
         every: save after so many steps, too.
 
     Returns:
@@ -279,7 +281,9 @@ def fit(
             parameters; validation or batches that are not pairs; no batches; `every` without
             `checkpoint`.
         TypeError: a loss that is not one number; an iterator for several epochs; with `checkpoint`,
-            a model that is no Module or batches that are no `Batches`.
+            a model that is no Module or batches that are no `Batches`, and before the first step
+            whatever `tg.checkpoint.save` refuses.
+        CheckpointError: what would be saved could not be loaded again, before the first step.
         OSError: the checkpoint cannot be written; the run stands where it was to be saved.
 
     An interrupt (Ctrl-C) passes through. Between the updates it leaves the weights of the last
@@ -293,6 +297,7 @@ def fit(
             f"fit: batches is an iterator ({type(batches).__name__}), used up after one of the "
             f"{epochs} epochs: pass a Batches, or a list of (x, y) pairs"
         )
+    _check_optimizer(optimizer)
     _check_owner(model, optimizer)
     every = _checked_every(checkpoint, every, model, batches)
     if isinstance(batches, Batches) and not batches.shuffle:
@@ -302,7 +307,11 @@ def fit(
     history.smooth = smooth
     done = batches.done if isinstance(batches, Batches) else 0
     total = len(batches) * epochs - done if isinstance(batches, Sized) else None
-    epoch = 0
+    before = len(history.epochs)  # of the history that is gone on with
+    number = before + 1
+    kept = {"model": model, "optimizer": optimizer, "batches": batches, "history": history}
+    if checkpoint is not None:
+        try_out(checkpoint, **kept)
 
     def is_due() -> bool:
         if not every or history.steps % every:
@@ -311,30 +320,29 @@ def fit(
 
     def save() -> None:
         if checkpoint is not None:
-            parts = {"model": model, "optimizer": optimizer, "batches": batches, "history": history}
-            save_checkpoint(checkpoint, **parts)
+            save_checkpoint(checkpoint, **kept)
 
     def note() -> str:
-        return f"epoch {epoch + 1}/{epochs}  loss {history.loss_at(history.steps - 1):.4g}"
+        return f"epoch {number}/{before + epochs}  loss {history.loss_at(history.steps - 1):.4g}"
 
     with _mode(model, training=True), Bar(progress, label, total) as bar:
-        for epoch in range(epochs):
+        for number in range(before + 1, before + epochs + 1):
             # The first epoch may have begun before a checkpoint was loaded.
-            first = history.steps - (history._last(done) if epoch == 0 else 0)
+            first = history.steps - (history._last(done) if number == before + 1 else 0)
             pairs = iter(batches)
             while group := [_pair(item) for item in itertools.islice(pairs, accumulate)]:
                 started = time.perf_counter()
                 try:
                     parts = _step(model, loss, optimizer, group)
                 except FloatingPointError as error:
-                    raise FloatingPointError(_told(error, history, optimizer, epoch)) from error
+                    raise FloatingPointError(_told(error, history, optimizer, number)) from error
                 history._add(parts, time.perf_counter() - started)
                 bar.advance(len(group), note)
                 if is_due():
                     _check_late(history, first, optimizer)
                     save()
             if history.steps == first:
-                raise ValueError(f"fit: epoch {epoch + 1} has no batches")
+                raise ValueError(f"fit: epoch {number} has no batches")
             val = (None, None) if held_out is None else _validated(model, loss, optimizer, held_out)
             history._close_epoch(first, *val)
             _check_late(history, first, optimizer)
@@ -437,6 +445,12 @@ def _mode(model: Any, training: bool) -> Iterator[None]:
 # ---- what can be wrong ---------------------------------------------------------------------------
 
 
+def _check_optimizer(optimizer: Any) -> None:
+    if not hasattr(optimizer, "groups") or not callable(getattr(optimizer, "step", None)):
+        raise TypeError("fit(model, loss, optimizer, batches, epochs): the optimizer is one of "
+                        f"tg.optim, not a {type(optimizer).__name__}")  # fmt: skip
+
+
 def _check_owner(model: Any, optimizer: Any) -> None:
     if not isinstance(model, Module):
         return
@@ -522,13 +536,13 @@ def _culprit(model: Callable, loss: Callable, x: Any, y: Any) -> str:
     return "no op makes it of finite numbers, so it stands in the weights or in the batch"
 
 
-def _told(error: FloatingPointError, history: History, optimizer: Any, epoch: int) -> str:
+def _told(error: FloatingPointError, history: History, optimizer: Any, number: int) -> str:
     """What went wrong, when, after what, at which learning rate."""
     last = "there was no loss before"
     if history.steps:
         last = f"the last finite loss was {history.loss_at(history.steps - 1):.6g}"
     return (
-        f"{error}. This was step {optimizer.t} (the first is 0), in epoch {epoch + 1}; {last}; "
+        f"{error}. This was step {optimizer.t} (the first is 0), in epoch {number}; {last}; "
         f"{_rates(optimizer)}. Weights and optimizer are as they were before this step"
     )
 
