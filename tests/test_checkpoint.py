@@ -757,6 +757,8 @@ def test_a_model_that_refuses_after_it_has_loaded_is_put_back(held, tmp_path):
     saved.model = Stubborn()
     saved.optimizer = momentum(saved.model.named_parameters())
     saved.model.count = 5
+    for t in saved.model.parameters():
+        t.data += 1
     save(path, **vars(saved))
     run = run_of()
     run.model, arrays = model, [t.data for t in model.parameters()]
@@ -782,6 +784,7 @@ def test_a_model_that_refuses_at_the_second_time_is_put_back_too(tmp_path):
 
     saved, model = Late(), Late()
     saved.count = 5
+    saved.inside.layers[0].weight.data += 1
     save(tmp_path / "a.ckpt", model=saved)
     before = model.state_dict()
     assert refused(tmp_path / "a.ckpt", model=model) == ["model: not again"]

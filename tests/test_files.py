@@ -92,6 +92,12 @@ def test_what_is_no_file_is_left_as_it_is_and_nothing_is_written(make, kind, tol
         with pytest.raises(OSError, match=told) as error, replacing(name) as file:
             file.write(b"x")
         assert error.value.filename == str(name)
+    mine = tmp_path / "mine"
+    mine.write_text("the good one")
+    with pytest.raises(OSError, match=told), replacing(mine, keep=path) as file:
+        file.write(b"x")
+    assert mine.read_text() == "the good one"
+    mine.unlink()
     assert kind(os.lstat(path).st_mode)
     assert sorted(tmp_path.iterdir()) == [link, path]
 
@@ -107,6 +113,9 @@ def test_who_may_read_a_file_may_read_the_new_one_and_nobody_else(path, mode, wo
         assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == mode  # from the beginning
         file.write(b"another one")
     assert [stat.S_IMODE(name.stat().st_mode) for name in (path, keep)] == [mode, mode]
+    path.chmod(0o200)
+    write_text(path, "and one more")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600  # who writes may read back
 
 
 def test_two_threads_write_one_path_each_for_itself(path):

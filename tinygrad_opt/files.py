@@ -103,7 +103,7 @@ def _mode_of(path: Path, asked: Path | str) -> int | None:
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "this is a device, a pipe or a socket, and only a file can be "
                       "replaced by another: take another path", str(asked))  # fmt: skip
-    return stat.S_IMODE(mode)
+    return stat.S_IMODE(mode) | stat.S_IRUSR  # a writer may read back what it has written
 
 
 def _twin(path: Path, second: Path) -> None:
