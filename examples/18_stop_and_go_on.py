@@ -4,6 +4,10 @@ The weights alone are not the run. Beside them there are the velocity and where 
 stands on its way down, where in the data it was, and where the dropout's dice. A checkpoint holds
 all of them, and here the run goes on without one after the other.
 
+One part more may end further off than one fewer: a small difference grows from step to step, and
+where it grows to is chance. "All parts" alone is special. The history, which the weights do not
+depend on, is loaded each time, for the epochs that are to go are counted by it.
+
     python 18_stop_and_go_on.py
 """
 

@@ -276,7 +276,8 @@ def fit(
         FloatingPointError: a loss or gradient that is NaN or infinite, telling the step, the last
             finite loss, the learning rate and the op; weights and optimizer are as they were before
             that step. (On CuPy, which is not waited for, it comes at the end of the epoch, tells
-            the step and the learning rate, and the weights have moved on.)
+            the step and the learning rate, and the weights have moved on.) With `checkpoint`, also
+            a slot of the optimizer that is NaN or infinite when it is to be saved.
         ValueError: a count out of its range; an optimizer that holds none of the model's
             parameters; validation or batches that are not pairs; no batches; `every` without
             `checkpoint`.

@@ -4,7 +4,8 @@ A schedule stands wherever an optimizer takes a number: `Adam(params, lr=cosine(
 Nothing is carried from one step to the next (where most of PyTorch's schedulers multiply the last
 value), so any t may be asked for in any order, and a resumed run needs t alone. `OnPlateau` is the
 one with a memory, of the losses that it was shown. A function of your own serves as well,
-`lr=lambda t: 0.1 / (1 + t) ** 0.5`, but is not saved: it is given again on loading.
+`lr=lambda t: 0.1 / (1 + t) ** 0.5`, but is not saved: it is given again on loading. So is a
+`Schedule` of your own, a dataclass. Fields with `init=False` are its memory, which is saved.
 """
 
 import copy
