@@ -821,6 +821,21 @@ def test_a_schedule_that_cannot_be_copied_is_shared_with_what_is_tried(make, tmp
     np.testing.assert_equal(contents(other), contents(run))
 
 
+@pytest.mark.parametrize("wrap", [lambda x: x, optim.SAM])
+def test_a_transform_that_knows_its_optimizer_has_it_tried_on_another_all_the_same(wrap, tmp_path):
+    run = run_of(lambda p: wrap(momentum(p, transforms=[optim.Centralize()])))
+    save(tmp_path / "run.ckpt", **vars(run))
+    train(run, epochs=1)
+    run.optimizer.transforms[0].optimizer = run.optimizer
+    run.optimizer.transforms[0].inside = getattr(run.optimizer, "optimizer", run.optimizer)
+    run.optimizer.transforms[0].weight = run.model.parameters()[0]
+    run.batches, before = Batches(X, Y, batch_size=5), run.optimizer.state_dict()
+    assert all(line.startswith("batches: ") for line in refused(tmp_path / "run.ckpt", **vars(run)))
+    np.testing.assert_equal(run.optimizer.state_dict(), before)
+    assert all(np.shares_memory(t.data, run.optimizer._flat[0].w) for t in run.model.parameters())
+    assert all(t.owned() is run.optimizer._flat[0] for t in run.model.parameters())
+
+
 def test_a_part_that_cannot_be_copied_is_a_problem_of_its_own(tmp_path):
     run = run_of()
     save(tmp_path / "run.ckpt", **vars(run))

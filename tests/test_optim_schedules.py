@@ -551,6 +551,18 @@ def test_one_plateau_cannot_become_two_of_different_content(around):
         other.load_state_dict(state)
 
 
+def test_a_memory_that_is_an_array_is_compared_too():
+    _, optimizer = shared(lambda: Counting(0.8))
+    optimizer.groups[0]["lr"].heard = np.array([1.0, 2.0])
+    _, again = shared(lambda: Counting(0.8))
+    again.load_state_dict(optimizer.state_dict())
+    assert again.groups[1]["lr"].heard.tolist() == [1.0, 2.0]
+    optimizer.groups[0]["lr"] = copy.deepcopy(optimizer.groups[1]["lr"])
+    optimizer.groups[0]["lr"].heard = np.array([1.0, 3.0])
+    with pytest.raises(ValueError, match="share one Counting here"):
+        again.load_state_dict(optimizer.state_dict())
+
+
 def own(t):
     return 0.1
 

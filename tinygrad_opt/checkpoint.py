@@ -113,7 +113,7 @@ def save(
         RuntimeError: the weights stand elsewhere for a while: inside `look_ahead()`, or while
             `ScheduleFree` is in evaluation.
         FloatingPointError: the optimizer has met a gradient that is NaN or inf, on a GPU; or a slot
-            holds one (the square of a large gradient), with which `load` would not go on.
+            holds one (the square of a large gradient), which `load` would refuse.
         CheckpointError: what is read back is not what was written.
     """
     target, before = _places(path)
@@ -242,9 +242,9 @@ def _state_of(parts: dict[str, Any], notes: Any) -> dict[str, Any]:
             for slot, values in (x if isinstance(x, dict) else {"slow": x}).items():
                 if not np.isfinite(values).all():
                     raise FloatingPointError(
-                        f"checkpoint: slot {slot} of {name} has a NaN or inf, with which no run "
-                        "could go on, so nothing was saved: are its gradients too large for the "
-                        f"squares of {values.dtype}? Clip them, ClipNorm(1.0), or scale the data"
+                        f"checkpoint: slot {slot} of {name} has a NaN or inf, which load would "
+                        "refuse, so nothing was saved: are its gradients too large for the squares "
+                        f"of {values.dtype}? Clip them, ClipNorm(1.0), or scale the data"
                     )
         inside = inside.get("inside")
     return tree
@@ -315,7 +315,7 @@ def _share(given: Any, memo: dict[int, Any]) -> None:
     if isinstance(given, (Schedule, Transform)):
         for value in vars(given).values():
             _share(value, memo)
-    else:
+    elif not isinstance(given, (Optimizer, Wrapper, Tensor)):  # the twin has its own
         memo[id(given)] = given
 
 

@@ -410,7 +410,8 @@ def _own(state: dict[str, Any], here: Any) -> Any:
         if isinstance(now, Schedule) and isinstance(value, dict):
             object.__setattr__(schedule, f.name, restored(value, now))
         elif not f.init:
-            value = tuple(value) if isinstance(now, tuple) else value  # a list in JSON
+            if isinstance(now, tuple) and isinstance(value, list):  # as JSON has it
+                value = tuple(value)
             object.__setattr__(schedule, f.name, value)
         elif lasting(value) != lasting(as_data(now)):
             raise ValueError(f"{state['schedule']} is a schedule of your own, with {f.name} = "
@@ -470,13 +471,13 @@ def apart(places: list[tuple[str, Any, Any]]) -> list[str]:
     """What is wrong with (name, schedule here, schedule loaded) of all places: one with a memory
     that several of them share here cannot become several."""
     found: dict[int, tuple[str, Any]] = {}
-    problems = []
+    problems: list[str] = []
     for name, here, loaded in places:
         inner, news = listening(here), listening(loaded)
         if inner is None or type(inner) is not type(news):
             continue
         first, other = found.setdefault(id(inner), (name, news))
-        if other != news:
+        if lasting(other.state()) != lasting(news.state()):
             problems.append(f"{first} and {name} share one {type(inner).__name__} here, and had "
                             "two there, of different content: make one for each")  # fmt: skip
     return problems
