@@ -247,6 +247,18 @@ def test_on_plateau_refuses_what_is_no_loss_and_notes_nothing(loss):
     assert schedule == OnPlateau(1.0, patience=0)
 
 
+def test_a_plateau_that_two_warmups_lead_to_is_told_each_loss_once():
+    plateau = OnPlateau(0.1, factor=0.5, patience=1)
+    a, b = (tg.Tensor(np.ones(2, "float32"), requires_grad=True) for _ in "ab")
+    groups = [{"params": [a], "lr": warmup(3, plateau)}, {"params": [b], "lr": warmup(7, plateau)}]
+    optimizer = optim.SGD(groups, lr=0.1)
+    for _ in range(2):  # the first is the best so far, and the second the one bad one in patience
+        optimizer.observe(1.0)
+    assert plateau.value == 0.1
+    optimizer.observe(1.0)
+    assert plateau.value == 0.05
+
+
 def test_a_warmup_passes_losses_on_and_the_closed_forms_ignore_them():
     inner = OnPlateau(1.0, factor=0.5, patience=0)
     schedule = warmup(10, inner)

@@ -33,7 +33,7 @@ from tinygrad_opt.optim.gradients import Gradients, in_front, tail, transformed
 from tinygrad_opt.optim.groups import checked_groups, nearest
 from tinygrad_opt.optim.rule import Rule
 from tinygrad_opt.optim.running import Prepared, prepared, with_l2
-from tinygrad_opt.optim.schedules import Schedule
+from tinygrad_opt.optim.schedules import Schedule, listening
 from tinygrad_opt.optim.transforms import Transform
 from tinygrad_opt.tensor import next_index
 
@@ -402,8 +402,10 @@ class Optimizer:
     def observe(self, loss: Any) -> None:
         """Tell the schedules how the epoch went: `OnPlateau` lowers its value when the loss, a
         number, no longer falls. `fit` calls this, with the validation loss if there is one."""
-        for schedule in {id(x): x for x in self._given() if isinstance(x, Schedule)}.values():
-            schedule.observe(loss)  # each once, though several groups may share it
+        # Each once, though several groups may share it, or the plateau that it warms up to.
+        given = [x for x in self._given() if isinstance(x, Schedule)]
+        for schedule in {id(listening(x) or x): x for x in given}.values():
+            schedule.observe(loss)
 
     def _given(self) -> list[Any]:
         """All that may be a schedule."""
