@@ -291,9 +291,8 @@ def walk(
             vjp = vjps[n] if n < len(vjps) else None
             if vjp is None:
                 raise refusals.no_derivative(t.op, n)
-            data, gx, room = x._data, None, None
-            if x.cleared and in_place is not None:
-                room = x._grad
+            data, gx = x._data, None
+            room = x._grad if x.cleared and in_place is not None else None
             try:
                 if room is not None and hasattr(vjp, "writes"):
                     gx = vjp(g, y, *args, out=room, **kwargs)

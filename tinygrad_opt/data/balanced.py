@@ -56,6 +56,8 @@ class ClassBalancedBatches(Batches):
         TypeError: what `Batches` refuses; labels that are floats.
     """
 
+    settings = (*Batches.settings, "window")
+
     def __init__(self, x: Any, y: Any, batch_size: int, window: int = 1, seed: int = 0):
         super().__init__(x, y, batch_size, seed)
         name = type(self).__name__

@@ -7,15 +7,13 @@ backend.
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tinygrad_opt import backend
 from tinygrad_opt.backend import Array
 from tinygrad_opt.data.checks import Range, integer_range, samples, whole
-
-SETTINGS = ("batch_size", "seed", "shuffle", "drop_last", "window")  # what the order follows from
 
 
 class Batches:
@@ -52,6 +50,9 @@ class Batches:
             drop_last.
         TypeError: a dtype that is neither bool, integer nor real floating point.
     """
+
+    # What the order follows from, and a state is compared by.
+    settings: ClassVar[tuple[str, ...]] = ("batch_size", "seed", "shuffle", "drop_last")
 
     def __init__(
         self,
@@ -163,7 +164,7 @@ class Batches:
     def state_dict(self) -> dict[str, Any]:
         """The position as plain data, and what it depends on: the settings, and the size and dtype
         of the data. The data themselves are not in it."""
-        settings = {name: getattr(self, name) for name in SETTINGS if hasattr(self, name)}
+        settings = {name: getattr(self, name) for name in self.settings}
         epoch, done = self.position
         return {"kind": type(self).__name__, "x": f"{self.x.dtype} {self.x.shape}",
                 "y": f"{self.y.dtype} {self.y.shape}", **settings,

@@ -368,6 +368,11 @@ def as_data(value: Any) -> Any:
     return value
 
 
+def is_function(x: Any) -> bool:
+    """Whether x is a function of the user's own."""
+    return callable(x) and not isinstance(x, Schedule)
+
+
 def restored(state: dict[str, Any], here: Any = None) -> Any:
     """The schedule whose `state()` this is. What is your own is not in the state, so it is taken
     from `here`, which stands at the same place now: a function, or a schedule of your own that was
@@ -376,7 +381,7 @@ def restored(state: dict[str, Any], here: Any = None) -> Any:
     if not isinstance(state, dict):
         raise ValueError(f"the state of a schedule is a dict, not {state!r}")
     if "function" in state:
-        if callable(here) and not isinstance(here, Schedule):
+        if is_function(here):
             return here
         raise ValueError(f"{state['function']} is your own function, not saved: give it again")
     name = state.get("schedule")

@@ -134,14 +134,12 @@ def _restored(key: str, value: Any, here: Any) -> Any:
         return list(value)
     if not isinstance(value, dict):
         return value
-    if "function" not in value:
-        return schedules.restored(value, here)
-    if callable(here) and not isinstance(here, schedules.Schedule):
-        return here
-    raise ValueError(
-        f"{key} was a function of your own ({value['function']}), which no state can hold: give it "
-        "again when making the optimizer, and load then"
-    )
+    if "function" in value and not schedules.is_function(here):
+        raise ValueError(
+            f"{key} was a function of your own ({value['function']}), which no state can hold: "
+            "give it again when making the optimizer, and load then"
+        )
+    return schedules.restored(value, here)
 
 
 def _restored_transforms(states: list, here: Any) -> list[dict[str, schedules.Schedule]]:
